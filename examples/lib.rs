@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Nothing lives here: the programs of this package are its examples, one file (or folder) each.
