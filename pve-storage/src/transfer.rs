@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Formats of the streams by which volumes travel between storages, and how two storages agree on one.
+
+use std::fmt;
+
+use pve_volid::{ImageFormat, VolumeFormat, VolumeType};
+use serde::Serialize;
+
+/// The format of a stream (spec: volumes, "Capabilities"). The `+size` formats begin with the size in bytes as a
+/// little-endian 64-bit number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[non_exhaustive]
+pub enum StreamFormat {
+    /// Size, then the bytes of the disk.
+    #[serde(rename = "raw+size")]
+    RawSize,
+    /// Size, then a qcow2 file with its snapshots.
+    #[serde(rename = "qcow2+size")]
+    Qcow2Size,
+    /// Size, then a vmdk file.
+    #[serde(rename = "vmdk+size")]
+    VmdkSize,
+    /// Size (zero), then a tar archive of a directory.
+    #[serde(rename = "tar+size")]
+    TarSize,
+    /// `zfs send`.
+    #[serde(rename = "zfs")]
+    Zfs,
+    /// `btrfs send`.
+    #[serde(rename = "btrfs")]
+    Btrfs,
+}
+
+impl StreamFormat {
+    /// All formats.
+    pub const ALL: &'static [StreamFormat] = &[
+        StreamFormat::RawSize,
+        StreamFormat::Qcow2Size,
+        StreamFormat::VmdkSize,
+        StreamFormat::TarSize,
+        StreamFormat::Zfs,
+        StreamFormat::Btrfs,
+    ];
+
+    /// The name that the reference uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            StreamFormat::RawSize => "raw+size",
+            StreamFormat::Qcow2Size => "qcow2+size",
+            StreamFormat::VmdkSize => "vmdk+size",
+            StreamFormat::TarSize => "tar+size",
+            StreamFormat::Zfs => "zfs",
+            StreamFormat::Btrfs => "btrfs",
+        }
+    }
+
+    /// The format of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|format| format.as_str() == name)
+    }
+
+    /// Whether the stream begins with the size.
+    #[must_use]
+    pub const fn has_header(self) -> bool {
+        !matches!(self, StreamFormat::Zfs | StreamFormat::Btrfs)
+    }
+}
+
+impl fmt::Display for StreamFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Which snapshots travel along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Intermediate {
+    /// None.
+    #[default]
+    None,
+    /// All of them.
+    All,
+    /// Those that the caller lists.
+    Listed,
+}
+
+/// What is to be transferred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TransferScope {
+    /// A snapshot of the volume instead of its present content.
+    pub snapshot: bool,
+    /// Only what changed since another snapshot, which both sides have.
+    pub base: bool,
+    /// Snapshots that travel along.
+    pub with: Intermediate,
+}
+
+impl TransferScope {
+    pub(crate) fn with_snapshots(self) -> bool {
+        self.with != Intermediate::None
+    }
+}
+
+/// The format in which a volume travels: the first that the source offers and the target takes.
+#[must_use]
+pub fn negotiate(export: &[StreamFormat], import: &[StreamFormat]) -> Option<StreamFormat> {
+    export.iter().copied().find(|format| import.contains(format))
+}
+
+/// The formats of volumes that are files or directories, for a scope without snapshot and base.
+pub(crate) fn of_files(
+    vtype: VolumeType,
+    format: VolumeFormat<'_>,
+    with_snapshots: bool,
+) -> Vec<StreamFormat> {
+    match (with_snapshots, format.image()) {
+        (true, Some(ImageFormat::Qcow2)) => vec![StreamFormat::Qcow2Size],
+        (true, Some(ImageFormat::Vmdk)) => vec![StreamFormat::VmdkSize],
+        (true, _) => Vec::new(),
+        (false, Some(ImageFormat::Subvol)) => vec![StreamFormat::TarSize],
+        (false, _) if vtype == VolumeType::Backup => Vec::new(),
+        (false, _) => vec![StreamFormat::RawSize],
+    }
+}
