@@ -39,7 +39,7 @@ pub enum ImageError {
 /// files make equal images.
 ///
 /// ```
-/// let image = pve_qemu::iso::image("cidata", &[("/meta-data", b"instance-id: 1\n"), ("/user-data", b"")])?;
+/// let image = pve_qemu::iso::image("cidata", &[("/meta-data", "instance-id: 1\n"), ("/user-data", "")])?;
 /// assert_eq!(image.get(0x8001..0x8006), Some(&b"CD001"[..]));
 /// assert_eq!(image.len() % pve_qemu::iso::BLOCK, 0);
 /// # Ok::<(), pve_qemu::iso::ImageError>(())

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Parts of the data that the administrator wrote by hand: the files that `cicustom` names.
+
+use std::io;
+
+use bstr::{BStr, BString};
+
+use super::GenerateError;
+
+/// Largest custom file, in bytes.
+pub const MAX_PART: usize = 1024 * 1024;
+
+/// Contents that replace what would be generated. An empty file counts as given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CustomParts {
+    /// In place of the network configuration.
+    pub network: Option<Vec<u8>>,
+    /// In place of the user data.
+    pub user: Option<Vec<u8>>,
+    /// In place of the meta data.
+    pub meta: Option<Vec<u8>>,
+    /// In place of the empty vendor data.
+    pub vendor: Option<Vec<u8>>,
+}
+
+/// The volumes that a value of `cicustom` names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CustomVolumes<'a> {
+    /// `network`
+    pub network: Option<&'a BStr>,
+    /// `user`
+    pub user: Option<&'a BStr>,
+    /// `meta`
+    pub meta: Option<&'a BStr>,
+    /// `vendor`
+    pub vendor: Option<&'a BStr>,
+}
+
+/// Where snippets come from: a storage, or a map in tests.
+pub trait SnippetSource {
+    /// The content of a snippet. At most `limit` + 1 bytes of it are wanted, so that a huge file costs nothing.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the volume is not of content type snippets, everything else where it cannot be read.
+    fn read(&mut self, volid: &BStr, limit: usize) -> io::Result<Vec<u8>>;
+}
+
+impl<F: FnMut(&BStr, usize) -> io::Result<Vec<u8>>> SnippetSource for F {
+    fn read(&mut self, volid: &BStr, limit: usize) -> io::Result<Vec<u8>> {
+        self(volid, limit)
+    }
+}
+
+impl CustomParts {
+    /// Reads the files, in the order network, user, meta, vendor.
+    ///
+    /// # Errors
+    /// The first file that is no snippet, cannot be read, or is larger than [`MAX_PART`].
+    pub fn read(volumes: CustomVolumes<'_>, source: &mut impl SnippetSource) -> Result<Self, GenerateError> {
+        let mut part = |part: &'static str, volid: Option<&BStr>| {
+            let Some(volid) = volid else { return Ok(None) };
+            let place = || BString::from(volid);
+            match source.read(volid, MAX_PART) {
+                Ok(content) if content.len() > MAX_PART => {
+                    Err(GenerateError::PartTooLarge { part, volid: place() })
+                }
+                Ok(content) => Ok(Some(content)),
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    Err(GenerateError::NotASnippet { part, volid: place() })
+                }
+                Err(source) => Err(GenerateError::Unreadable { part, volid: place(), source }),
+            }
+        };
+        Ok(CustomParts {
+            network: part("network", volumes.network)?,
+            user: part("user", volumes.user)?,
+            meta: part("meta", volumes.meta)?,
+            vendor: part("vendor", volumes.vendor)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bstr::ByteSlice;
+
+    #[test]
+    fn reads_in_order_and_stops_at_the_first_failure() {
+        let mut asked = Vec::new();
+        let mut source = |volid: &BStr, limit: usize| {
+            asked.push(volid.to_string());
+            match volid.as_bytes() {
+                b"s:snippets/big" => Ok(vec![0; limit + 1]),
+                b"s:images/1" => Err(io::ErrorKind::InvalidInput.into()),
+                _ => Ok(Vec::new()),
+            }
+        };
+        let volid = |text| Some(BStr::new(text));
+        let volumes = CustomVolumes {
+            network: volid("s:snippets/n"),
+            user: volid("s:snippets/u"),
+            ..Default::default()
+        };
+        let parts = CustomParts::read(volumes, &mut source).unwrap();
+        assert_eq!((parts.network, parts.user, parts.meta), (Some(Vec::new()), Some(Vec::new()), None));
+        let volumes = CustomVolumes {
+            meta: volid("s:snippets/big"),
+            vendor: volid("s:snippets/v"),
+            ..Default::default()
+        };
+        let error = CustomParts::read(volumes, &mut source).unwrap_err();
+        assert!(matches!(error, GenerateError::PartTooLarge { part: "meta", .. }), "{error}");
+        let volumes = CustomVolumes { user: volid("s:images/1"), ..Default::default() };
+        let error = CustomParts::read(volumes, &mut source).unwrap_err();
+        assert!(matches!(error, GenerateError::NotASnippet { part: "user", .. }), "{error}");
+        assert_eq!(asked, ["s:snippets/n", "s:snippets/u", "s:snippets/big", "s:images/1"]);
+    }
+}
