@@ -6,6 +6,7 @@ mod civil;
 mod error;
 mod format;
 mod free_name;
+mod listing;
 mod name;
 mod naming;
 mod node_name;
@@ -24,6 +25,10 @@ pub use civil::{CivilTime, FixedOffset, LocalZone};
 pub use error::IdError;
 pub use format::{ImageFormat, VolumeFormat};
 pub use free_name::{FreeName, FreeNameSource, NoFreeName};
+pub use listing::{
+    ContentFile, DirectLun, ImageFile, Invisible, IscsiLun, Listed, LvLine, LvmFilter, LvmThinFilter,
+    RbdFilter, RbdImage, Wanted, WantedNames, ZfsDataset, ZfsFilter, stable_link,
+};
 pub use name::{BaseName, NameRule, VolumeName, VolumeNameError};
 pub use naming::{
     BASE_SNAPSHOT, MIGRATION_SNAPSHOT, Naming, Owner, REPLICATION_SNAPSHOT_PREFIX, RawName, Role,

@@ -2,8 +2,8 @@
 //! Volume names: what the part behind the colon of a volume id means on a storage of some type.
 
 mod block;
-mod lexeme;
-mod path;
+pub(crate) mod lexeme;
+pub(crate) mod path;
 mod remote;
 
 use std::fmt;

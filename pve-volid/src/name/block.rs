@@ -7,7 +7,7 @@ use nom::branch::alt;
 use nom::bytes::complete::tag;
 use nom::combinator::opt;
 
-use super::lexeme::{Piece, is_lvm_name, is_nw, number, vm, vm_or_base};
+use super::lexeme::{Piece, is_lvm_name, is_nw, number, vm, vm_or_base, zfs_name};
 use super::{BaseName, NameRule, VolumeName};
 use crate::{Digits, ImageFormat, VolumeFormat, VolumeType};
 
@@ -48,10 +48,7 @@ pub(super) fn zfs(volname: &[u8]) -> Result<VolumeName<'_>, NameRule> {
     fn base(input: &[u8]) -> Piece<'_, Digits<'_>> {
         (alt((tag("basevol"), tag("base"))), number).map(|(_, owner)| owner).parse(input)
     }
-    fn own(input: &[u8]) -> Piece<'_, (&[u8], Digits<'_>)> {
-        (alt((tag("vm"), tag("subvol"), tag("basevol"), tag("base"))), number).parse(input)
-    }
-    let (base, name, (word, owner)) = linked(volname, base, own).ok_or(NameRule::Zfs)?;
+    let (base, name, (word, owner)) = linked(volname, base, zfs_name).ok_or(NameRule::Zfs)?;
     let format = if word.ends_with(b"vol") { ImageFormat::Subvol } else { ImageFormat::Raw };
     let is_base = word.starts_with(b"base");
     Ok(VolumeName { base, format: format.into(), ..image(volname, name, owner, is_base) })

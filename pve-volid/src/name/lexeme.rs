@@ -10,21 +10,26 @@ use nom::{IResult, Parser};
 use crate::Digits;
 
 /// What a piece was, and the bytes behind it.
-pub(super) type Piece<'a, T> = IResult<&'a [u8], T, ()>;
+pub(crate) type Piece<'a, T> = IResult<&'a [u8], T, ()>;
 
 /// `-DIGITS-`
-pub(super) fn number(input: &[u8]) -> Piece<'_, Digits<'_>> {
+pub(crate) fn number(input: &[u8]) -> Piece<'_, Digits<'_>> {
     delimited(tag("-"), digit1, tag("-")).map(Digits::known).parse(input)
 }
 
 /// `vm-DIGITS-`
-pub(super) fn vm(input: &[u8]) -> Piece<'_, Digits<'_>> {
+pub(crate) fn vm(input: &[u8]) -> Piece<'_, Digits<'_>> {
     (tag("vm"), number).map(|(_, owner)| owner).parse(input)
 }
 
 /// (`base` | `vm`) `-DIGITS-`; true for `base`.
-pub(super) fn vm_or_base(input: &[u8]) -> Piece<'_, (bool, Digits<'_>)> {
+pub(crate) fn vm_or_base(input: &[u8]) -> Piece<'_, (bool, Digits<'_>)> {
     (alt((tag("vm"), tag("base"))).map(|word: &[u8]| word == b"base"), number).parse(input)
+}
+
+/// (`vm` | `subvol` | `basevol` | `base`) `-DIGITS-`; the word as written.
+pub(crate) fn zfs_name(input: &[u8]) -> Piece<'_, (&[u8], Digits<'_>)> {
+    (alt((tag("vm"), tag("subvol"), tag("basevol"), tag("base"))), number).parse(input)
 }
 
 /// One of space, tab, LF, CR, VT, FF.
@@ -33,7 +38,7 @@ pub(crate) const fn is_white_space(byte: u8) -> bool {
 }
 
 /// `NW`: one or more bytes that are not white space.
-pub(super) fn is_nw(text: &[u8]) -> bool {
+pub(crate) fn is_nw(text: &[u8]) -> bool {
     !text.is_empty() && !text.iter().copied().any(is_white_space)
 }
 
