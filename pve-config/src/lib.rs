@@ -1,6 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Proxmox VE configuration files: storage.cfg and every other section file, VM and container configurations, property strings; typed, lossless, with located diagnostics.
 
+pub mod cluster;
+pub mod container;
 mod diagnostic;
+pub mod format;
+mod name_index;
+pub mod property;
+pub mod rule;
+pub mod suggestion;
+pub mod vm;
 
 pub use diagnostic::{Diagnostic, Severity};
