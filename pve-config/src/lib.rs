@@ -8,6 +8,7 @@ pub mod format;
 mod name_index;
 pub mod property;
 pub mod rule;
+pub mod schema;
 pub mod suggestion;
 pub mod vm;
 
