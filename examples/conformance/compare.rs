@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::Actual;
+use crate::bytes;
 
 /// Differences shown of one case.
 const MOST: usize = 12;
@@ -33,6 +34,9 @@ pub(crate) fn outcome(case: &Value, actual: &Actual) -> Vec<String> {
 
 fn walk(path: &str, expected: &Value, actual: &Value, found: &mut Vec<String>) {
     match (expected, actual) {
+        // a text may be recorded in either form, for example when it holds a non-character
+        (Value::Object(_), Value::String(_))
+            if bytes::read(expected).is_some_and(|e| bytes::read(actual) == Some(e)) => {}
         (Value::Object(e), Value::Object(a)) => {
             for (key, value) in e {
                 match a.get(key) {
