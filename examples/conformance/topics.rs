@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The topics that are covered: a file each, listed here.
 
+mod pmxcfs;
+mod pmxcfs_db;
+mod pmxcfs_state;
 mod property_string;
 mod storage_entry;
 mod volume_names;
@@ -10,5 +13,7 @@ use crate::Topic;
 /// Every covered topic, in the order of their names.
 pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "PROPERTY_STRING", run: property_string::run },
+    Topic { name: "PMXCFS", run: pmxcfs::run },
+    Topic { name: "PMXCFS_DB", run: pmxcfs_db::run },
     Topic { name: "VOLUME_NAMES", run: volume_names::run },
 ];

@@ -28,12 +28,45 @@ pub enum OpenError {
         /// What SQLite said.
         source: rusqlite::Error,
     },
+    /// A file beside it, or its mode, cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    System {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A daemon works on the database.
+    #[error("{} is in use: another process holds {}; stop the daemon first", path.display(), lock.display())]
+    InUse {
+        /// The database.
+        path: PathBuf,
+        /// The lock file that is held.
+        lock: PathBuf,
+    },
+    /// The reference would refuse to start with it.
+    #[error("{} breaks {} of the rules, first: {}", path.display(), findings.len(), First(findings))]
+    Refused {
+        /// The database.
+        path: PathBuf,
+        /// Everything that makes the reference refuse it.
+        findings: Vec<Finding>,
+    },
     /// There is something called `tree` that is no table.
     #[error("{}: \"tree\" is not a table", path.display())]
     NotATable {
         /// The database.
         path: PathBuf,
     },
+}
+
+/// Shows the first of some findings.
+struct First<'a>(&'a [Finding]);
+
+impl std::fmt::Display for First<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.first().map_or(Ok(()), |finding| write!(f, "{finding}"))
+    }
 }
 
 /// A state of a database, wholly in memory: nothing of the file stays open or locked.

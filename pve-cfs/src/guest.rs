@@ -197,6 +197,18 @@ impl GuestList {
         self.guests.get(&path.vmid).filter(|guest| guest.node != path.node || guest.kind != path.kind)
     }
 
+    /// Enters the guest at `path`, replacing what the list had.
+    pub(crate) fn enter(&mut self, path: &GuestPath<'_>) {
+        self.version = self.version.wrapping_add(1);
+        self.set(path.vmid, path.node, path.kind);
+    }
+
+    /// Takes the guest with this id from the list.
+    pub(crate) fn remove(&mut self, vmid: u32) {
+        self.version = self.version.wrapping_add(1);
+        self.guests.remove(&vmid);
+    }
+
     fn set(&mut self, vmid: u32, node: &BStr, kind: GuestKind) {
         self.last_entry_version = self.last_entry_version.wrapping_add(1);
         let guest = Guest { node: node.to_owned(), kind, version: self.last_entry_version };

@@ -53,16 +53,30 @@
 //! only once in the cluster, and so on. The daemon refuses to start with a database that breaks one of these rules. [`Finding`]
 //! names each of them with the place, and [`load`](mod@load) goes on where the daemon gives up.
 
+pub mod attributes;
 pub mod check;
 pub mod checksum;
+pub mod clock;
+pub mod cluster_log;
 pub mod database;
+pub mod engine;
+pub mod filesystem;
 pub mod finding;
 pub mod guest;
 pub mod image;
+pub mod ipc;
 pub mod load;
+pub mod lock;
+pub mod log_ring;
+pub mod observed;
+pub mod operation;
 pub mod path;
+mod property;
+pub mod refusal;
+pub mod replica;
 pub mod row;
 pub mod schema;
+pub mod status;
 pub mod store;
 pub mod tree;
 pub mod virtual_file;

@@ -270,6 +270,10 @@ impl<'t> Entry<'t> {
         names.reverse();
         Some(BString::from(bstr::join("/", names)))
     }
+
+    pub(crate) const fn node(&self) -> &'t Node {
+        self.node
+    }
 }
 
 /// Iterator over the entries below a directory; see [`Tree::walk`].
