@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The topics that are covered: a file each, listed here.
 
+mod backup_names;
+mod free_disk_name;
 mod pmxcfs;
 mod pmxcfs_db;
 mod pmxcfs_state;
@@ -12,8 +14,10 @@ use crate::Topic;
 
 /// Every covered topic, in the order of their names.
 pub(crate) const TOPICS: &[Topic] = &[
-    Topic { name: "PROPERTY_STRING", run: property_string::run },
+    Topic { name: "BACKUP_NAMES", run: backup_names::run },
+    Topic { name: "FREE_DISK_NAME", run: free_disk_name::run },
     Topic { name: "PMXCFS", run: pmxcfs::run },
     Topic { name: "PMXCFS_DB", run: pmxcfs_db::run },
+    Topic { name: "PROPERTY_STRING", run: property_string::run },
     Topic { name: "VOLUME_NAMES", run: volume_names::run },
 ];
