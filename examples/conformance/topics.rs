@@ -7,6 +7,7 @@ mod pmxcfs;
 mod pmxcfs_db;
 mod pmxcfs_state;
 mod property_string;
+mod prune;
 mod storage_entry;
 mod volume_names;
 
@@ -19,5 +20,6 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "PMXCFS", run: pmxcfs::run },
     Topic { name: "PMXCFS_DB", run: pmxcfs_db::run },
     Topic { name: "PROPERTY_STRING", run: property_string::run },
+    Topic { name: "PRUNE", run: prune::run },
     Topic { name: "VOLUME_NAMES", run: volume_names::run },
 ];

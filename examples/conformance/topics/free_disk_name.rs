@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use pve_volid::{
-    Digits, FreeName, FreeNameSource, ImageFile, ImageFormat, Listed, RbdFilter, RbdImage, StorageId,
-    StorageType, Wanted, ZfsDataset, ZfsFilter,
+    Digits, FreeName, FreeNameSource, ImageFile, ImageFormat, Listed, RbdFilter, RbdImage, StorageType,
+    Wanted, ZfsDataset, ZfsFilter,
 };
 use serde_json::{Value, json};
 
@@ -51,11 +51,11 @@ fn searched(case: &Value, owner: Digits<'_>) -> Result<Vec<Vec<u8>>, String> {
     match kind.free_name_source().ok_or("nothing can be allocated there")? {
         FreeNameSource::EveryName => Ok(existing),
         FreeNameSource::ListedVolumes => {
-            let id: StorageId =
-                case["storeid"].as_str().unwrap_or_default().parse().map_err(|e| format!("{e}"))?;
+            // not a `StorageId`: the cases have one-letter ids too
+            let id = case["storeid"].as_str().ok_or("no storeid")?;
             let pool = case["storage"]["pool"].as_str().unwrap_or_default();
             let volumes = existing.iter().filter_map(|name| listed(kind, pool, owner, name));
-            Ok(volumes.map(|volname| [id.as_str().as_bytes(), b":", &volname].concat()).collect())
+            Ok(volumes.map(|volname| [id.as_bytes(), b":", &volname].concat()).collect())
         }
         other => Err(format!("unknown source {other:?}")),
     }
