@@ -118,6 +118,46 @@ impl<'a> Monitor<'a> {
     }
 }
 
+/// The entries of a section of ceph.conf, names with `_` for the spaces between their words.
+fn entries(conf: &BStr, wanted: impl Fn(&[u8]) -> bool) -> impl Iterator<Item = (Vec<u8>, &[u8])> {
+    let mut inside = false;
+    conf.lines().filter_map(move |line| {
+        let line = line.trim_ascii();
+        if let Some(section) = line.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")) {
+            inside = wanted(section.trim_ascii());
+            return None;
+        }
+        if !inside || line.starts_with(b"#") || line.starts_with(b";") {
+            return None;
+        }
+        let (name, value) = line.split_once_str("=")?;
+        let words: Vec<&[u8]> =
+            name.split(|b| b.is_ascii_whitespace() || *b == b'_').filter(|word| !word.is_empty()).collect();
+        Some((bstr::join("_", words), value.trim_ascii()))
+    })
+}
+
+/// `fsid` in section `global` of a ceph.conf.
+pub(crate) fn conf_fsid(conf: &BStr) -> Option<BString> {
+    entries(conf, |section| section == b"global")
+        .find_map(|(name, value)| (name == b"fsid").then(|| value.into()))
+}
+
+/// The addresses of monitors in a ceph.conf, sorted, each once.
+pub(crate) fn monitor_addresses(conf: &BStr) -> Vec<BString> {
+    let global = entries(conf, |section| section == b"global")
+        .filter(|(name, _)| name == b"mon_host")
+        .flat_map(|(_, value)| value.split(|b| matches!(b, b',' | b';' | b' ' | b'\t')));
+    let each = entries(conf, |section| section.starts_with(b"mon."))
+        .filter(|(name, _)| name == b"mon_addr" || name == b"public_addr")
+        .map(|(_, value)| value);
+    let mut addresses: Vec<BString> =
+        global.chain(each).filter(|address| !address.is_empty()).map(BString::from).collect();
+    addresses.sort();
+    addresses.dedup();
+    addresses
+}
+
 /// Checks that a fsid looks like a UUID.
 pub(crate) fn check_fsid(storage: &Storage, fsid: &BStr) -> Result<()> {
     let groups: Vec<&[u8]> = fsid.split_str("-").collect();
@@ -149,6 +189,16 @@ mod tests {
             let monitor = Monitor::read(text.as_bytes());
             assert_eq!((monitor.host, monitor.port), (BStr::new(host), port.map(str::as_bytes)), "{text}");
         }
+    }
+
+    #[test]
+    fn reads_ceph_conf() {
+        let conf = BStr::new(
+            "[global]\n\tfsid = 1-2\n mon host = 10.0.0.2 10.0.0.1\n[mon.a]\nmon addr = 10.0.0.3\n",
+        );
+        assert_eq!(conf_fsid(conf), Some("1-2".into()));
+        assert_eq!(monitor_addresses(conf), ["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+        assert_eq!(conf_fsid(BStr::new("[osd]\nfsid = 1")), None);
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub struct Command {
     env: Vec<(String, BString)>,
     directory: Option<BString>,
     progress: bool,
+    umask: Option<u32>,
     refused: Option<BString>,
 }
 
@@ -66,6 +67,7 @@ impl Command {
             env: Vec::new(),
             directory: None,
             progress: false,
+            umask: None,
             refused: None,
         }
     }
@@ -117,6 +119,13 @@ impl Command {
         self
     }
 
+    /// Never kills the command.
+    #[must_use]
+    pub fn without_timeout(mut self) -> Self {
+        self.timeout = None;
+        self
+    }
+
     /// Sets an environment variable, besides those every command gets ([`ENVIRONMENT`]).
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
@@ -135,6 +144,13 @@ impl Command {
     #[must_use]
     pub fn progress(mut self) -> Self {
         self.progress = true;
+        self
+    }
+
+    /// Takes these permission bits away from whatever the command creates, besides those that are taken away anyway.
+    #[must_use]
+    pub fn umask(mut self, mask: u32) -> Self {
+        self.umask = Some(mask);
         self
     }
 
@@ -177,6 +193,12 @@ impl Command {
     #[must_use]
     pub fn working_directory(&self) -> Option<&BStr> {
         self.directory.as_ref().map(|directory| directory.as_bstr())
+    }
+
+    /// Permission bits that are taken away from what it creates.
+    #[must_use]
+    pub fn permission_mask(&self) -> Option<u32> {
+        self.umask
     }
 
     /// Whether its lines report progress.

@@ -102,12 +102,31 @@ pub enum Error {
         reason: String,
     },
     /// Every name up to the last number is taken.
-    #[error("no free disk name for guest {vmid} on storage '{storage}'")]
+    #[error("on storage '{storage}': {source}")]
     NoFreeName {
         /// The storage.
         storage: StorageId,
-        /// The guest's number.
-        vmid: String,
+        /// The names that are taken.
+        source: pve_volid::NoFreeName,
+    },
+    /// A volume cannot go back to a snapshot that is not the newest.
+    #[error(
+        "'{volume}' cannot go back to snapshot '{snapshot}': there are newer ones ({}), delete them first",
+        newer.iter().map(|name| name.to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    RollbackBlocked {
+        /// The volume.
+        volume: BString,
+        /// The snapshot.
+        snapshot: BString,
+        /// Newer snapshots.
+        newer: Vec<BString>,
+    },
+    /// The lock of the cluster is only promised for a minute, and that is over.
+    #[error("not running {command}: the time under the cluster's lock is over")]
+    LockExpired {
+        /// The command, quoted.
+        command: String,
     },
     /// The storage cannot be reached.
     #[error("storage '{0}' is not online")]

@@ -7,9 +7,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bstr::{BStr, BString};
+use pve_volid::CivilTime;
 
 use crate::ceph::CephConnection;
 use crate::command::{Runner, quote};
+use crate::storage::Storage;
 
 /// What stands at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -284,6 +286,9 @@ pub trait Host: Runner {
     /// The path with all links resolved; `None` if it does not exist.
     fn real_path(&self, path: &BStr) -> Option<BString>;
 
+    /// Where a symbolic link leads, as it is written; `None` if it is no link.
+    fn link_target(&self, path: &BStr) -> Option<BString>;
+
     /// The mount table.
     ///
     /// # Errors
@@ -325,6 +330,20 @@ pub trait Host: Runner {
         command: &str,
     ) -> Result<serde_json::Value, RemoteError>;
 
+    /// The snapshots in the datastore of a `pbs` storage, as the server's JSON tells them; those of one backup id
+    /// (the owner's number), if given.
+    ///
+    /// # Errors
+    /// If the server does not answer.
+    fn backup_snapshots(
+        &self,
+        storage: &Storage,
+        id: Option<&BStr>,
+    ) -> Result<serde_json::Value, RemoteError>;
+
+    /// The instant of a time by the clock of this machine, in seconds since 1970; `None` if there is no such time.
+    fn local_epoch(&self, time: CivilTime) -> Option<i64>;
+
     /// Seconds since 1970.
     fn now(&self) -> i64;
 
@@ -345,6 +364,11 @@ pub trait Host: Runner {
     /// # Errors
     /// [`LockError`] if it cannot be had in ten seconds.
     fn lock_storage(&self, storage: &str, shared: bool) -> Result<Box<dyn Held + '_>, LockError>;
+
+    /// Whether changes are only noted: what a change would bring about must not be waited for.
+    fn is_rehearsal(&self) -> bool {
+        false
+    }
 
     /// Receives what happens.
     fn report(&self, event: Event);

@@ -28,13 +28,22 @@
 mod block_device;
 mod ceph;
 mod command;
+mod content;
 mod error;
 mod features;
 mod host;
+mod lifecycle;
+mod listing;
+mod memory;
+mod operation;
 pub mod plugin;
+mod session;
 mod storage;
+mod storages;
+mod time;
 mod transfer;
 mod volume;
+mod words;
 
 pub use block_device::{BlockDevice, BlockValue};
 pub use ceph::{CephConnection, CephFacts};
@@ -42,7 +51,12 @@ pub use command::{Command, ENVIRONMENT, Effect, Exit, Output, RunError, Runner, 
 pub use error::{Error, Result};
 pub use features::{Feature, FeatureRule, Features, Refusal, SnapshotMethod, VolumeState};
 pub use host::{Change, Event, FileKind, Held, Host, LockError, Metadata, Mount, RemoteError, Space};
+pub use listing::{BackupAttributes, Image, ImageFilter, LunAddress};
+pub use memory::{ImageFile, MemoryHost, Node, NodeKind, Record};
+pub use operation::{Allocation, ChainLink, Hints, SizeInfo, SnapshotInfo, Status, Transfer, Wipe, With};
 pub use plugin::Plugin;
+pub use session::{Cache, Session};
 pub use storage::Storage;
+pub use storages::Storages;
 pub use transfer::{Intermediate, StreamFormat, TransferScope, negotiate};
 pub use volume::{Facts, Volume};

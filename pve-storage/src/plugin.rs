@@ -2,36 +2,47 @@
 //! The interface of a storage type, and the built-in types.
 
 mod btrfs;
+mod chain;
 mod directory;
 mod esxi;
 mod iscsi;
-mod lvm;
+pub mod lvm;
 mod lvmthin;
-mod pbs;
+pub mod pbs;
+mod qemu_img;
 mod rbd;
 mod unknown;
 mod zfs;
 mod zfs_iscsi;
 
 use std::fmt;
+use std::io::{Read, Write};
 use std::sync::Arc;
 
-use bstr::{BStr, BString};
-use pve_volid::{ContentType, ImageFormat, StorageType, VolumeName};
+pub(crate) use iscsi::IscsiSession;
+pub(crate) use lvm::{Lvs, VolumeGroup};
+
+use bstr::{BStr, BString, ByteSlice};
+use pve_volid::{ContentType, Digits, FreeName, ImageFormat, StorageType, VolumeName};
 
 use crate::block_device::BlockDevice;
+use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::features::{Feature, FeatureRule, Refusal, SnapshotMethod, VolumeState, look_up};
 use crate::host::FileKind;
+use crate::listing::{Image, ImageFilter};
+use crate::operation::{Allocation, Hints, SizeInfo, SnapshotInfo, Status, Transfer, Wipe};
+use crate::session::{Cache, Session, number, strange};
 use crate::storage::Storage;
 use crate::transfer::{StreamFormat, TransferScope};
 use crate::volume::{Facts, Volume};
 
 /// A storage type: how its volumes are named, what they can do, and how they are made, changed and removed.
 ///
-/// The first part is pure: it looks at names, values and [`Facts`] only.
+/// The first part is pure: it looks at names, values and [`Facts`] only. The second part changes things through the
+/// [`Session`] alone, so that every operation can be planned, recorded and tested without the hardware.
 ///
-/// Everything that a type does not implement answers with [`Error::Unsupported`].
+/// What a type does not implement answers with [`Error::Unsupported`].
 pub trait Plugin: fmt::Debug + Send + Sync {
     /// Reads a volume name.
     ///
@@ -134,6 +145,365 @@ pub trait Plugin: fmt::Debug + Send + Sync {
         let _ = (volume, scope);
         Ok(Vec::new())
     }
+
+    // ---- from here on with effects: storages
+
+    /// Whether the storage can be reached; asked before activation.
+    ///
+    /// # Errors
+    /// If asking fails in a way that tells more than "not online".
+    fn check_connection(&self, session: &Session<'_>, storage: &Storage) -> Result<bool> {
+        let _ = (session, storage);
+        Ok(true)
+    }
+
+    /// Makes a storage usable.
+    ///
+    /// # Errors
+    /// If it cannot be made so.
+    fn activate_storage(&self, session: &Session<'_>, storage: &Storage, cache: &mut Cache) -> Result<()> {
+        let _ = (session, storage, cache);
+        Ok(())
+    }
+
+    /// Makes a storage unusable.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    fn deactivate_storage(&self, session: &Session<'_>, storage: &Storage, cache: &mut Cache) -> Result<()> {
+        let _ = (session, storage, cache);
+        Ok(())
+    }
+
+    /// The space of a storage; `None` if it cannot be told.
+    ///
+    /// # Errors
+    /// If asking fails.
+    fn status(&self, session: &Session<'_>, storage: &Storage, cache: &mut Cache) -> Result<Option<Status>>;
+
+    /// Disk images and container volumes, as the reference lists them, in no particular order.
+    ///
+    /// # Errors
+    /// If the listing as a whole fails.
+    fn list_images(
+        &self,
+        session: &Session<'_>,
+        storage: &Storage,
+        filter: &ImageFilter<'_>,
+        cache: &mut Cache,
+    ) -> Result<Vec<Image>>;
+
+    /// Things of one content type other than images and container volumes, unsorted, without their `content`.
+    ///
+    /// The default lists the content directory, and nothing for types without one.
+    ///
+    /// # Errors
+    /// If the listing as a whole fails.
+    fn list_content(
+        &self,
+        session: &Session<'_>,
+        storage: &Storage,
+        content: ContentType,
+        filter: &ImageFilter<'_>,
+        cache: &mut Cache,
+    ) -> Result<Vec<Image>> {
+        let _ = cache;
+        match self.content_directory(storage, content) {
+            Ok(directory) => crate::content::list(session, storage, content, directory.as_bstr(), filter),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    // ---- volumes
+
+    /// Finds the facts that [`Plugin::path`] needs of the running system.
+    ///
+    /// # Errors
+    /// If they cannot be had.
+    fn gather(&self, session: &Session<'_>, volume: &Volume<'_>, snapshot: Option<&BStr>) -> Result<Facts> {
+        let _ = (session, volume, snapshot);
+        Ok(Facts::default())
+    }
+
+    /// Makes a volume, or a snapshot of it, usable.
+    ///
+    /// # Errors
+    /// If it cannot be made so.
+    fn activate_volume(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        snapshot: Option<&BStr>,
+        hints: Hints,
+        cache: &mut Cache,
+    ) -> Result<()> {
+        let _ = (session, volume, snapshot, hints, cache);
+        Ok(())
+    }
+
+    /// Takes a volume, or a snapshot of it, down.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    fn deactivate_volume(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        snapshot: Option<&BStr>,
+        cache: &mut Cache,
+    ) -> Result<()> {
+        let _ = (session, volume, snapshot, cache);
+        Ok(())
+    }
+
+    /// Makes a volume appear as a device or file.
+    ///
+    /// # Errors
+    /// If it cannot be mapped.
+    fn map_volume(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        snapshot: Option<&BStr>,
+        hints: Hints,
+    ) -> Result<BString> {
+        let _ = hints;
+        session.path_of(volume, snapshot)
+    }
+
+    /// Takes back what [`Plugin::map_volume`] did.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    fn unmap_volume(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        snapshot: Option<&BStr>,
+    ) -> Result<()> {
+        let _ = (session, volume, snapshot);
+        Ok(())
+    }
+
+    /// Makes a volume, under the storage's lock; returns its volume name.
+    ///
+    /// # Errors
+    /// If the name is taken or not allowed, or the storage refuses.
+    fn allocate(
+        &self,
+        session: &Session<'_>,
+        storage: &Storage,
+        request: &Allocation<'_>,
+    ) -> Result<BString> {
+        let _ = (session, request);
+        Err(unsupported(storage, "allocate volumes", "its volumes are made elsewhere"))
+    }
+
+    /// Removes a volume, under the lock. What is to be done without it is returned.
+    ///
+    /// # Errors
+    /// If it may not be removed, or the storage refuses.
+    fn free(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<Option<Wipe>> {
+        let _ = session;
+        Err(unsupported(volume.storage(), "free volumes", "its volumes are made elsewhere"))
+    }
+
+    /// Does what [`Plugin::free`] left to be done without the lock.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    fn wipe(&self, session: &Session<'_>, storage: &Storage, wipe: &Wipe) -> Result<()> {
+        let _ = (session, storage, wipe);
+        Ok(())
+    }
+
+    /// Makes a linked clone, under the lock; returns its volume name.
+    ///
+    /// # Errors
+    /// If the type or the volume cannot be cloned.
+    fn clone_volume(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        owner: Digits<'_>,
+        snapshot: Option<&BStr>,
+    ) -> Result<BString> {
+        let _ = (session, owner, snapshot);
+        Err(unsupported(volume.storage(), "clone volumes", "it has no linked clones"))
+    }
+
+    /// Turns a volume into a base volume, under the lock; returns its new volume name.
+    ///
+    /// # Errors
+    /// If it is one, or the type has none.
+    fn create_base(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<BString> {
+        let _ = session;
+        Err(unsupported(volume.storage(), "make base volumes", "it has no linked clones"))
+    }
+
+    /// Renames a volume, under the lock; returns its new volume name.
+    ///
+    /// # Errors
+    /// If the name is taken, or the type cannot rename.
+    fn rename(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        owner: Digits<'_>,
+        name: Option<&BStr>,
+    ) -> Result<BString> {
+        let _ = (session, owner, name);
+        Err(unsupported(volume.storage(), "rename volumes", "their names are given elsewhere"))
+    }
+
+    /// Grows a volume to `size` bytes.
+    ///
+    /// # Errors
+    /// If the type cannot, or the storage refuses.
+    fn resize(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        snapshot: Option<&BStr>,
+        size: u64,
+        running: bool,
+    ) -> Result<()> {
+        let _ = (session, snapshot, size, running);
+        Err(unsupported(volume.storage(), "resize volumes", "their size is given elsewhere"))
+    }
+
+    /// The size of a volume.
+    ///
+    /// # Errors
+    /// If it cannot be told.
+    fn size_info(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<SizeInfo>;
+
+    // ---- snapshots
+
+    /// Makes a snapshot.
+    ///
+    /// # Errors
+    /// If there are none for this volume, or the storage refuses.
+    fn create_snapshot(&self, session: &Session<'_>, volume: &Volume<'_>, snapshot: &BStr) -> Result<()> {
+        let _ = (session, snapshot);
+        Err(no_snapshots(volume.storage()))
+    }
+
+    /// Whether a volume can go back to a snapshot.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check_rollback(&self, session: &Session<'_>, volume: &Volume<'_>, snapshot: &BStr) -> Result<()> {
+        let _ = (session, volume, snapshot);
+        Ok(())
+    }
+
+    /// Takes a volume back to a snapshot.
+    ///
+    /// # Errors
+    /// If there are none for this volume, or the storage refuses.
+    fn rollback(&self, session: &Session<'_>, volume: &Volume<'_>, snapshot: &BStr) -> Result<()> {
+        let _ = (session, snapshot);
+        Err(no_snapshots(volume.storage()))
+    }
+
+    /// Removes a snapshot.
+    ///
+    /// # Errors
+    /// If there is none, or the storage refuses.
+    fn delete_snapshot(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        snapshot: &BStr,
+        running: bool,
+    ) -> Result<()> {
+        let _ = (session, snapshot, running);
+        Err(no_snapshots(volume.storage()))
+    }
+
+    /// The snapshots of a volume.
+    ///
+    /// # Errors
+    /// If there are none for this type, or they cannot be told.
+    fn snapshots(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<Vec<SnapshotInfo>> {
+        let _ = session;
+        Err(no_snapshots(volume.storage()))
+    }
+
+    // ---- transfer
+
+    /// Writes a volume to a stream.
+    ///
+    /// # Errors
+    /// If the format is not offered, or reading fails.
+    fn export(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        transfer: &Transfer<'_>,
+        output: &mut (dyn Write + Send),
+    ) -> Result<()> {
+        let _ = (session, transfer, output);
+        Err(unsupported(volume.storage(), "export volumes", "no stream format is known for it"))
+    }
+
+    /// Makes a volume from a stream; returns its volume name.
+    ///
+    /// # Errors
+    /// If the format is not taken, the name is taken, or writing fails.
+    fn import(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        transfer: &Transfer<'_>,
+        input: &mut (dyn Read + Send),
+    ) -> Result<BString> {
+        let _ = (session, transfer, input);
+        Err(unsupported(volume.storage(), "import volumes", "no stream format is known for it"))
+    }
+
+    // ---- attributes
+
+    /// The notes of a backup.
+    ///
+    /// # Errors
+    /// If the type keeps none for this volume.
+    fn notes(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<Option<BString>> {
+        let _ = session;
+        Err(unsupported(
+            volume.storage(),
+            "keep notes",
+            "only backups have them, on storages that hold backups",
+        ))
+    }
+
+    /// Sets the notes of a backup.
+    ///
+    /// # Errors
+    /// If the type keeps none for this volume.
+    fn set_notes(&self, session: &Session<'_>, volume: &Volume<'_>, notes: &str) -> Result<()> {
+        let _ = notes;
+        self.notes(session, volume).map(drop)
+    }
+
+    /// Whether a backup is protected; `None` if there is no such thing here.
+    ///
+    /// # Errors
+    /// If it cannot be told.
+    fn protected(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<Option<bool>> {
+        let _ = (session, volume);
+        Ok(None)
+    }
+
+    /// Protects a backup, or ends that.
+    ///
+    /// # Errors
+    /// If there is no such thing here.
+    fn set_protected(&self, session: &Session<'_>, volume: &Volume<'_>, protected: bool) -> Result<()> {
+        let _ = (session, protected);
+        Err(unsupported(volume.storage(), "protect volumes", "only backups can be protected"))
+    }
 }
 
 /// The plugin of a built-in type; for another name one that answers everything with an error.
@@ -196,6 +566,43 @@ pub(crate) fn bracketed(server: &BStr) -> BString {
     } else {
         server.to_owned()
     }
+}
+
+/// The built-in type of a storage.
+pub(crate) fn kind_of(storage: &Storage) -> Result<StorageType> {
+    storage.storage_type().ok_or_else(|| unknown::refuse(storage))
+}
+
+/// The next free name of a guest among `names`.
+pub(crate) fn free_name_among<'n>(
+    storage: &Storage,
+    owner: Digits<'_>,
+    format: Option<ImageFormat>,
+    names: impl IntoIterator<Item = &'n [u8]>,
+) -> Result<BString> {
+    let mut search = FreeName::for_allocation(kind_of(storage)?, owner, format);
+    names.into_iter().for_each(|name| search.see(name));
+    let name = search.name().map_err(|source| Error::NoFreeName { storage: storage.id().clone(), source })?;
+    Ok(name.into())
+}
+
+/// Fails unless a wanted name begins with `WORD-OWNER-`.
+pub(crate) fn check_owner_prefix(request: &Allocation<'_>, word: &str) -> Result<()> {
+    let prefix = format!("{word}-{}-", request.owner);
+    match request.name {
+        Some(name) if !name.starts_with(prefix.as_bytes()) => Err(Error::Request {
+            volume: name.to_owned(),
+            reason: format!("the name must begin with '{prefix}'"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The size of a block device in bytes.
+pub(crate) fn block_device_size(session: &Session<'_>, path: &BStr) -> Result<u64> {
+    let command = Command::query("/sbin/blockdev").arg("--getsize64").operand(path);
+    let output = session.run(&command)?;
+    output.lines().next().and_then(number).ok_or_else(|| strange(&command, "expected a size in bytes"))
 }
 
 /// The states of [`VolumeState`] by the letters of the specification.

@@ -2,9 +2,12 @@
 //! Formats of the streams by which volumes travel between storages, and how two storages agree on one.
 
 use std::fmt;
+use std::io::{Read, Write};
 
 use pve_volid::{ImageFormat, VolumeFormat, VolumeType};
 use serde::Serialize;
+
+use crate::error::{Error, Result};
 
 /// The format of a stream (spec: volumes, "Capabilities"). The `+size` formats begin with the size in bytes as a
 /// little-endian 64-bit number.
@@ -123,4 +126,18 @@ pub(crate) fn of_files(
         (false, _) if vtype == VolumeType::Backup => Vec::new(),
         (false, _) => vec![StreamFormat::RawSize],
     }
+}
+
+/// Writes the size at the beginning of a `+size` stream.
+pub(crate) fn write_header(output: &mut (dyn Write + Send), size: u64) -> Result<()> {
+    let action = "write the size to the stream";
+    output.write_all(&size.to_le_bytes()).map_err(|source| Error::Io { action: action.into(), source })
+}
+
+/// Reads the size at the beginning of a `+size` stream.
+pub(crate) fn read_header(input: &mut (dyn Read + Send)) -> Result<u64> {
+    let mut size = [0; 8];
+    let action = "read the size from the stream";
+    input.read_exact(&mut size).map_err(|source| Error::Io { action: action.into(), source })?;
+    Ok(u64::from_le_bytes(size))
 }

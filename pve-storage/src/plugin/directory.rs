@@ -1,12 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Storages that are a directory: `dir`, `nfs`, `cifs`, `cephfs`.
 
+pub(super) mod activation;
+pub(super) mod image;
+pub(super) mod listing;
+pub(super) mod notes;
+pub(super) mod snapshot;
+pub(super) mod transfer;
+
+use std::io::{Read, Write};
+
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{ContentType, ImageFormat, StorageType, VolumeName, VolumeType};
+use pve_volid::{ContentType, Digits, ImageFormat, StorageType, VolumeName, VolumeType};
 
 use super::{Plugin, concat, parse_as, states, unsupported};
 use crate::error::{Error, Result};
 use crate::features::{Feature, FeatureRule, Refusal, SnapshotMethod, VolumeState, look_up};
+use crate::listing::{Image, ImageFilter};
+use crate::operation::{Allocation, Hints, SizeInfo, SnapshotInfo, Status, Transfer, Wipe};
+use crate::session::{Cache, Session};
 use crate::storage::Storage;
 use crate::transfer::{StreamFormat, TransferScope, of_files};
 use crate::volume::{Facts, Volume};
@@ -85,7 +97,7 @@ impl Plugin for Directory {
                 Err(volume.unsupported("name a snapshot", format!("format '{}' has none", volume.format)))
             }
             Some(snapshot) if volume.storage().has_volume_chains() => {
-                file_path(volume, &snapshot_file(volume.name, snapshot))
+                snapshot::snapshot_file(volume, snapshot)
             }
             Some(_) => file_path(volume, volume.name),
         }
@@ -109,6 +121,185 @@ impl Plugin for Directory {
         }
         Ok(of_files(volume.vtype, volume.format, scope.with_snapshots()))
     }
+
+    fn check_connection(&self, session: &Session<'_>, storage: &Storage) -> Result<bool> {
+        activation::check_connection(session, storage, self.kind)
+    }
+
+    fn activate_storage(&self, session: &Session<'_>, storage: &Storage, cache: &mut Cache) -> Result<()> {
+        match activation::Remote::of(session, storage, self.kind)? {
+            Some(remote) => remote.mount(session, cache)?,
+            None => {
+                activation::require_mount(session, storage, cache)?;
+                activation::make_base(session, storage)?;
+            }
+        }
+        activation::prepare(session, storage)
+    }
+
+    fn deactivate_storage(&self, session: &Session<'_>, storage: &Storage, cache: &mut Cache) -> Result<()> {
+        match activation::Remote::of(session, storage, self.kind)? {
+            Some(remote) => remote.unmount(session, cache),
+            None => Ok(()),
+        }
+    }
+
+    fn status(&self, session: &Session<'_>, storage: &Storage, cache: &mut Cache) -> Result<Option<Status>> {
+        let usable = match activation::Remote::of(session, storage, self.kind)? {
+            Some(remote) => remote.is_mounted(session, cache)?,
+            None => activation::is_mounted_as_wanted(session, storage, cache)?,
+        };
+        if usable { activation::space(session, storage) } else { Ok(None) }
+    }
+
+    fn list_images(
+        &self,
+        session: &Session<'_>,
+        storage: &Storage,
+        filter: &ImageFilter<'_>,
+        cache: &mut Cache,
+    ) -> Result<Vec<Image>> {
+        listing::list(session, storage, filter, cache)
+    }
+
+    fn activate_volume(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        snapshot: Option<&BStr>,
+        _hints: Hints,
+        _cache: &mut Cache,
+    ) -> Result<()> {
+        require_path(session, volume, snapshot)
+    }
+
+    fn allocate(
+        &self,
+        session: &Session<'_>,
+        storage: &Storage,
+        request: &Allocation<'_>,
+    ) -> Result<BString> {
+        image::allocate(session, storage, request)
+    }
+
+    fn free(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<Option<Wipe>> {
+        image::free(session, volume).map(|()| None)
+    }
+
+    fn clone_volume(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        owner: Digits<'_>,
+        snapshot: Option<&BStr>,
+    ) -> Result<BString> {
+        image::clone_volume(session, volume, owner, snapshot)
+    }
+
+    fn create_base(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<BString> {
+        image::create_base(session, volume)
+    }
+
+    fn rename(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        owner: Digits<'_>,
+        name: Option<&BStr>,
+    ) -> Result<BString> {
+        image::rename(session, volume, owner, name)
+    }
+
+    fn resize(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        snapshot: Option<&BStr>,
+        size: u64,
+        running: bool,
+    ) -> Result<()> {
+        if snapshot.is_some() && !volume.storage().has_volume_chains() {
+            return Err(volume.unsupported("resize a snapshot", "it is inside the image"));
+        }
+        let path = self.path(volume, snapshot, &Facts::default())?;
+        image::resize(session, volume, path.as_bstr(), size, running)
+    }
+
+    fn size_info(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<SizeInfo> {
+        image::size_info(session, volume)
+    }
+
+    fn create_snapshot(&self, session: &Session<'_>, volume: &Volume<'_>, snapshot: &BStr) -> Result<()> {
+        snapshot::create(session, volume, snapshot)
+    }
+
+    fn check_rollback(&self, session: &Session<'_>, volume: &Volume<'_>, snapshot: &BStr) -> Result<()> {
+        snapshot::check_rollback(session, volume, snapshot)
+    }
+
+    fn rollback(&self, session: &Session<'_>, volume: &Volume<'_>, snapshot: &BStr) -> Result<()> {
+        snapshot::rollback(session, volume, snapshot)
+    }
+
+    fn delete_snapshot(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        snapshot: &BStr,
+        running: bool,
+    ) -> Result<()> {
+        snapshot::delete(session, volume, snapshot, running)
+    }
+
+    fn snapshots(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<Vec<SnapshotInfo>> {
+        snapshot::list(session, volume)
+    }
+
+    fn export(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        transfer: &Transfer<'_>,
+        output: &mut (dyn Write + Send),
+    ) -> Result<()> {
+        transfer::export(session, volume, transfer, output)
+    }
+
+    fn import(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        transfer: &Transfer<'_>,
+        input: &mut (dyn Read + Send),
+    ) -> Result<BString> {
+        transfer::import(session, volume, transfer, input)
+    }
+
+    fn notes(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<Option<BString>> {
+        notes::read(session, volume)
+    }
+
+    fn set_notes(&self, session: &Session<'_>, volume: &Volume<'_>, notes: &str) -> Result<()> {
+        notes::write(session, volume, notes)
+    }
+
+    fn protected(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<Option<bool>> {
+        notes::protected(session, volume)
+    }
+
+    fn set_protected(&self, session: &Session<'_>, volume: &Volume<'_>, protected: bool) -> Result<()> {
+        notes::set_protected(session, volume, protected)
+    }
+}
+
+/// Fails if nothing stands at the path of a volume.
+pub(super) fn require_path(
+    session: &Session<'_>,
+    volume: &Volume<'_>,
+    snapshot: Option<&BStr>,
+) -> Result<()> {
+    let path = volume.path(snapshot, &Facts::default())?;
+    if session.exists(path.as_bstr()) { Ok(()) } else { Err(Error::Missing(path)) }
 }
 
 /// A linked clone on a directory is always qcow2.
@@ -164,9 +355,4 @@ pub(super) fn file_path(volume: &Volume<'_>, name: &[u8]) -> Result<BString> {
         (vtype, _) => content_directory(volume.storage(), vtype.into())?,
     };
     Ok(concat([&directory, b"/", name]))
-}
-
-/// The file that holds a snapshot in a volume chain; `current` is the volume itself.
-pub(super) fn snapshot_file(name: &BStr, snapshot: &BStr) -> BString {
-    if snapshot == "current" { name.to_owned() } else { concat([b"snap-", snapshot, b"-", name.as_bytes()]) }
 }

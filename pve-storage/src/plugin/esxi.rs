@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `esxi`: the virtual machines of a VMware ESXi host, for import only.
 
-use bstr::{BStr, BString};
+mod manifest;
+
+use std::time::Duration;
+
+use bstr::{BStr, BString, ByteSlice};
 use pve_volid::{ContentType, ImageFormat, StorageType, VolumeFormat, VolumeName};
 
-use super::{Plugin, concat, no_snapshots, parse_as, states, unsupported};
-use crate::error::Result;
+use super::{Plugin, bracketed, concat, no_snapshots, parse_as, qemu_img, states, unsupported};
+use crate::command::Command;
+use crate::error::{Error, Result};
 use crate::features::{Feature, FeatureRule, Refusal, VolumeState, look_up};
+use crate::listing::{Image, ImageFilter};
+use crate::operation::{SizeInfo, Status};
+use crate::session::{Cache, Session};
 use crate::storage::Storage;
 use crate::transfer::{StreamFormat, TransferScope};
 use crate::volume::{Facts, Volume};
@@ -66,6 +74,117 @@ impl Plugin for Esxi {
     fn import_formats(&self, volume: &Volume<'_>, _scope: TransferScope) -> Result<Vec<StreamFormat>> {
         Err(unsupported(volume.storage(), "import volumes", "it is read-only"))
     }
+
+    fn check_connection(&self, session: &Session<'_>, storage: &Storage) -> Result<bool> {
+        let server = storage.require("server")?;
+        let port = storage.number("port").and_then(|port| u16::try_from(port).ok()).unwrap_or(443);
+        Ok(session.host().reachable(&server.to_str_lossy(), port, Duration::from_secs(2)))
+    }
+
+    fn activate_storage(&self, session: &Session<'_>, storage: &Storage, cache: &mut Cache) -> Result<()> {
+        let point = mount_point(storage);
+        if cache.mounts(session)?.iter().any(|mount| mount.point == point) {
+            return Ok(());
+        }
+        manifest::refresh(session, storage)?;
+        session.make_directories(point.as_bstr())?;
+        cache.mounts = None;
+        session.run(&self.mount_command(storage)?).map(drop)
+    }
+
+    fn deactivate_storage(&self, session: &Session<'_>, storage: &Storage, _cache: &mut Cache) -> Result<()> {
+        let scope = scope(storage);
+        for action in ["reset-failed", "stop"] {
+            session.attempt(&Command::change("/bin/systemctl").arg(action).operand(&scope));
+        }
+        session.run(&Command::change("/bin/umount").operand(mount_point(storage))).map(drop)
+    }
+
+    /// Sizes are not told; it counts as active when its file system is mounted.
+    fn status(&self, session: &Session<'_>, storage: &Storage, cache: &mut Cache) -> Result<Option<Status>> {
+        let point = mount_point(storage);
+        let active = cache.mounts(session)?.iter().any(|mount| mount.point == point);
+        Ok(Some(Status { active, ..Status::default() }))
+    }
+
+    fn list_images(
+        &self,
+        _session: &Session<'_>,
+        _storage: &Storage,
+        _filter: &ImageFilter<'_>,
+        _cache: &mut Cache,
+    ) -> Result<Vec<Image>> {
+        Ok(Vec::new())
+    }
+
+    fn list_content(
+        &self,
+        session: &Session<'_>,
+        storage: &Storage,
+        content: ContentType,
+        filter: &ImageFilter<'_>,
+        _cache: &mut Cache,
+    ) -> Result<Vec<Image>> {
+        match content {
+            ContentType::Import => manifest::machines(session, storage, filter),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn size_info(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<SizeInfo> {
+        let format = volume.format.to_string();
+        if volume.format == VolumeFormat::Vmx {
+            return Ok(SizeInfo { size: 0, format, used: 0, parent: None, ctime: None });
+        }
+        let path = self.path(volume, None, &Facts::default())?;
+        let info = qemu_img::info(session, path.as_bstr(), None, false, None)?.unwrap_or_default();
+        let number = |name: &str| info.get(name).and_then(serde_json::Value::as_u64);
+        match (number("virtual-size"), number("actual-size")) {
+            (Some(size), Some(used)) => Ok(SizeInfo { size, format, used, parent: None, ctime: None }),
+            _ => Err(Error::Answer {
+                command: format!("qemu-img info {path}"),
+                reason: "'virtual-size' and 'actual-size' are no whole numbers".into(),
+            }),
+        }
+    }
+}
+
+impl Esxi {
+    /// Mounts the datastores of the host, in a systemd scope of its own. The scope's program tells by itself when it
+    /// is ready: without the descriptor that the reference gives it, it goes to the background then.
+    fn mount_command(&self, storage: &Storage) -> Result<Command> {
+        let mut command = Command::change("/bin/systemd-run")
+            .args(["--scope", "--collect", "--unit"])
+            .operand(scope(storage))
+            .arg("/usr/libexec/pve-esxi-import-tools/esxi-folder-fuse");
+        if storage.flag("skip-cert-verification") {
+            command = command.arg("--skip-cert-verification");
+        }
+        let server = storage.require("server")?;
+        let host = match storage.get("port") {
+            Some(port) => concat([&bracketed(server), b":", port]),
+            None => server.to_owned(),
+        };
+        Ok(command
+            .args(["--change-user", "nobody", "--change-group", "nogroup", "-o", "allow_other", "--user"])
+            .operand(storage.require("username")?)
+            .arg("--password-file")
+            .operand(password_file(storage))
+            .operand(host)
+            .operand(manifest::file(storage))
+            .operand(mount_point(storage)))
+    }
+}
+
+/// The file that holds the password.
+fn password_file(storage: &Storage) -> BString {
+    format!("/etc/pve/priv/storage/{}.pw", storage.id()).into()
+}
+
+/// The systemd scope of the file system.
+fn scope(storage: &Storage) -> BString {
+    let id = storage.id().as_str().replace('-', r"\x2d");
+    format!("pve-esxi-fuse-{id}.scope").into()
 }
 
 /// The directory of run-time files.

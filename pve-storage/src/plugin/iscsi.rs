@@ -1,14 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `iscsi` and `iscsidirect`: LUNs of a target, through the kernel or through libiscsi.
 
+mod direct;
+mod kernel;
+
+use std::io::Write;
+
 use bstr::{BStr, BString, ByteSlice};
 use pve_volid::{ContentType, ImageFormat, StorageType, VolumeName};
 
+pub(crate) use kernel::IscsiSession;
+
+use super::lvm::transfer::export_device;
 use super::zfs_iscsi::{iscsi_device, iscsi_url};
-use super::{Plugin, concat, no_snapshots, parse_as, states};
+use super::{Plugin, block_device_size, concat, no_snapshots, parse_as, states};
 use crate::block_device::BlockDevice;
 use crate::error::Result;
 use crate::features::{Feature, FeatureRule};
+use crate::listing::{Image, ImageFilter};
+use crate::operation::{Hints, SizeInfo, Status, Transfer};
+use crate::session::{Cache, Session};
 use crate::storage::Storage;
 use crate::transfer::{StreamFormat, TransferScope};
 use crate::volume::{Facts, Volume};
@@ -64,6 +75,80 @@ impl Plugin for Iscsi {
     fn export_formats(&self, _volume: &Volume<'_>, scope: TransferScope) -> Result<Vec<StreamFormat>> {
         Ok(export_formats(scope))
     }
+
+    fn check_connection(&self, session: &Session<'_>, storage: &Storage) -> Result<bool> {
+        kernel::require(session)?;
+        kernel::check_connection(session, storage)
+    }
+
+    fn activate_storage(&self, session: &Session<'_>, storage: &Storage, cache: &mut Cache) -> Result<()> {
+        if !kernel::is_installed(session) {
+            session.warn("iscsiadm is not installed, no target is logged in to");
+            return Ok(());
+        }
+        kernel::activate(session, storage, cache)
+    }
+
+    fn deactivate_storage(&self, session: &Session<'_>, storage: &Storage, _cache: &mut Cache) -> Result<()> {
+        if !kernel::is_installed(session) {
+            session.warn("iscsiadm is not installed, no target is logged out of");
+            return Ok(());
+        }
+        kernel::deactivate(session, storage)
+    }
+
+    fn status(&self, session: &Session<'_>, storage: &Storage, _cache: &mut Cache) -> Result<Option<Status>> {
+        kernel::require(session)?;
+        let active = kernel::has_session(session, storage)?;
+        Ok(Some(Status { active, ..Status::default() }))
+    }
+
+    fn list_images(
+        &self,
+        session: &Session<'_>,
+        storage: &Storage,
+        filter: &ImageFilter<'_>,
+        _cache: &mut Cache,
+    ) -> Result<Vec<Image>> {
+        kernel::list(session, storage, filter)
+    }
+
+    fn activate_volume(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        snapshot: Option<&BStr>,
+        _hints: Hints,
+        _cache: &mut Cache,
+    ) -> Result<()> {
+        let path = self.path(volume, snapshot, &Facts::default())?;
+        kernel::activate_volume(session, volume, path.as_bstr())
+    }
+
+    fn size_info(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<SizeInfo> {
+        let path = self.path(volume, None, &Facts::default())?;
+        let size = block_device_size(session, path.as_bstr())?;
+        Ok(SizeInfo { size, format: "raw".into(), used: 0, parent: None, ctime: None })
+    }
+
+    fn export(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        transfer: &Transfer<'_>,
+        output: &mut (dyn Write + Send),
+    ) -> Result<()> {
+        refuse_format(volume, transfer)?;
+        let path = self.path(volume, None, &Facts::default())?;
+        export_device(session, path.as_bstr(), output)
+    }
+}
+
+fn refuse_format(volume: &Volume<'_>, transfer: &Transfer<'_>) -> Result<()> {
+    if export_formats(transfer.scope()).contains(&transfer.format) {
+        return Ok(());
+    }
+    Err(volume.unsupported("be exported", "only its present content can, as raw stream"))
 }
 
 impl Plugin for IscsiDirect {
@@ -112,6 +197,42 @@ impl Plugin for IscsiDirect {
 
     fn export_formats(&self, _volume: &Volume<'_>, scope: TransferScope) -> Result<Vec<StreamFormat>> {
         Ok(export_formats(scope))
+    }
+
+    /// Nothing is asked: there is no size to tell and nothing to activate.
+    fn status(
+        &self,
+        _session: &Session<'_>,
+        _storage: &Storage,
+        _cache: &mut Cache,
+    ) -> Result<Option<Status>> {
+        Ok(Some(Status { active: true, ..Status::default() }))
+    }
+
+    fn list_images(
+        &self,
+        session: &Session<'_>,
+        storage: &Storage,
+        filter: &ImageFilter<'_>,
+        _cache: &mut Cache,
+    ) -> Result<Vec<Image>> {
+        direct::list(session, storage, filter)
+    }
+
+    fn size_info(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<SizeInfo> {
+        direct::size_info(session, volume)
+    }
+
+    fn export(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        transfer: &Transfer<'_>,
+        output: &mut (dyn Write + Send),
+    ) -> Result<()> {
+        refuse_format(volume, transfer)?;
+        let url = self.path(volume, None, &Facts::default())?;
+        direct::export(session, url.as_bstr(), output)
     }
 }
 

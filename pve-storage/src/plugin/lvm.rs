@@ -1,13 +1,32 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `lvm`: logical volumes of a volume group, thick; qcow2 volume chains on them for snapshots.
 
+mod group;
+pub(super) mod image;
+pub(super) mod listing;
+pub(super) mod report;
+mod snapshot;
+pub(super) mod transfer;
+mod wipe;
+
+use std::io::{Read, Write};
+
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{ContentType, ImageFormat, StorageType, VolumeName};
+use pve_volid::{ContentType, Digits, ImageFormat, Naming, SnapshotPlace, StorageType, VolumeName};
+
+pub use group::create_volume_group;
+pub(crate) use report::VolumeGroup;
+pub use report::{Lv, Lvs};
 
 use super::{Plugin, concat, parse_as, states};
 use crate::block_device::BlockDevice;
+use crate::command::Command;
 use crate::error::Result;
 use crate::features::{Feature, FeatureRule, SnapshotMethod};
+use crate::host::FileKind;
+use crate::listing::{Image, ImageFilter};
+use crate::operation::{Allocation, Hints, SizeInfo, SnapshotInfo, Status, Transfer, Wipe};
+use crate::session::{Cache, Session};
 use crate::storage::Storage;
 use crate::transfer::{StreamFormat, TransferScope};
 use crate::volume::{Facts, Volume};
@@ -76,6 +95,164 @@ impl Plugin for Lvm {
     fn import_formats(&self, _volume: &Volume<'_>, scope: TransferScope) -> Result<Vec<StreamFormat>> {
         Ok(import_formats(scope))
     }
+
+    fn activate_storage(&self, session: &Session<'_>, storage: &Storage, cache: &mut Cache) -> Result<()> {
+        activate_group(session, storage, cache)
+    }
+
+    fn deactivate_storage(&self, session: &Session<'_>, storage: &Storage, _cache: &mut Cache) -> Result<()> {
+        let command = Command::change("/sbin/vgchange").arg("-aln").operand(volume_group(storage)?);
+        session.run(&command).map(drop)
+    }
+
+    fn status(&self, session: &Session<'_>, storage: &Storage, _cache: &mut Cache) -> Result<Option<Status>> {
+        let name = volume_group(storage)?;
+        let groups = report::groups(session)?;
+        Ok(groups.iter().find(|group| group.name == name).map(|group| Status {
+            total: group.size,
+            available: group.free,
+            used: group.size.saturating_sub(group.free),
+            active: true,
+        }))
+    }
+
+    fn list_images(
+        &self,
+        session: &Session<'_>,
+        storage: &Storage,
+        filter: &ImageFilter<'_>,
+        cache: &mut Cache,
+    ) -> Result<Vec<Image>> {
+        listing::thick(session, storage, filter, cache)
+    }
+
+    fn activate_volume(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        _snapshot: Option<&BStr>,
+        _hints: Hints,
+        _cache: &mut Cache,
+    ) -> Result<()> {
+        image::activate(session, volume)
+    }
+
+    fn deactivate_volume(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        snapshot: Option<&BStr>,
+        _cache: &mut Cache,
+    ) -> Result<()> {
+        let path = self.path(volume, snapshot, &Facts::default())?;
+        if session.kind(path.as_bstr()) == Some(FileKind::Block) {
+            image::deactivate(session, volume)?;
+        }
+        Ok(())
+    }
+
+    fn allocate(
+        &self,
+        session: &Session<'_>,
+        storage: &Storage,
+        request: &Allocation<'_>,
+    ) -> Result<BString> {
+        image::allocate(session, storage, request)
+    }
+
+    fn free(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<Option<Wipe>> {
+        image::free(session, volume)
+    }
+
+    fn wipe(&self, session: &Session<'_>, storage: &Storage, volumes: &Wipe) -> Result<()> {
+        wipe::wipe(session, storage, volumes)
+    }
+
+    fn rename(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        owner: Digits<'_>,
+        name: Option<&BStr>,
+    ) -> Result<BString> {
+        image::rename(session, volume, owner, name)
+    }
+
+    fn resize(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        snapshot: Option<&BStr>,
+        size: u64,
+        running: bool,
+    ) -> Result<()> {
+        let path = self.path(volume, snapshot, &Facts::default())?;
+        image::resize(session, volume, path.as_bstr(), size, running)
+    }
+
+    fn size_info(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<SizeInfo> {
+        image::size_info(session, volume)
+    }
+
+    fn create_snapshot(&self, session: &Session<'_>, volume: &Volume<'_>, snapshot: &BStr) -> Result<()> {
+        snapshot::create(session, volume, snapshot)
+    }
+
+    fn check_rollback(&self, session: &Session<'_>, volume: &Volume<'_>, snapshot: &BStr) -> Result<()> {
+        snapshot::check_rollback(session, volume, snapshot)
+    }
+
+    fn rollback(&self, session: &Session<'_>, volume: &Volume<'_>, snapshot: &BStr) -> Result<()> {
+        snapshot::rollback(session, volume, snapshot)
+    }
+
+    fn delete_snapshot(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        snapshot: &BStr,
+        running: bool,
+    ) -> Result<()> {
+        snapshot::delete(session, volume, snapshot, running)
+    }
+
+    fn snapshots(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<Vec<SnapshotInfo>> {
+        snapshot::list(session, volume)
+    }
+
+    fn export(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        transfer: &Transfer<'_>,
+        output: &mut (dyn Write + Send),
+    ) -> Result<()> {
+        transfer::export(session, volume, transfer, output)
+    }
+
+    fn import(
+        &self,
+        session: &Session<'_>,
+        volume: &Volume<'_>,
+        transfer: &Transfer<'_>,
+        input: &mut (dyn Read + Send),
+    ) -> Result<BString> {
+        transfer::import(session, volume, transfer, input, false)
+    }
+}
+
+/// Has a volume group found, once a call; that it is missing is no error here.
+pub(super) fn activate_group(session: &Session<'_>, storage: &Storage, cache: &mut Cache) -> Result<()> {
+    let name = volume_group(storage)?;
+    if cache.groups.is_none() {
+        cache.groups = Some(report::groups(session)?);
+    }
+    let found = cache.groups.iter().flatten().any(|group| group.name == name);
+    if !found && !cache.scanned {
+        cache.scanned = true;
+        session.attempt(&Command::change("/sbin/vgscan").args(["--ignorelockingfailure", "--mknodes"]));
+    }
+    Ok(())
 }
 
 pub(super) fn snapshot_method(volume: &Volume<'_>) -> SnapshotMethod {
@@ -103,9 +280,8 @@ pub(super) fn device(storage: &Storage, lv: &[u8]) -> Result<BString> {
 
 /// The logical volume that holds a snapshot of a qcow2 volume; `current` is the volume itself.
 pub(super) fn snapshot_lv(name: &BStr, snapshot: &BStr) -> BString {
-    if snapshot == "current" {
-        return name.to_owned();
+    match Naming::new(StorageType::Lvm).with_chains(true).snapshot(name, snapshot) {
+        Some(SnapshotPlace::Beside(lv)) if snapshot != super::chain::CURRENT => lv,
+        _ => name.to_owned(),
     }
-    let stem = name.strip_suffix(b".qcow2").unwrap_or(name.as_bytes());
-    concat([b"snap_", stem, b"_", snapshot, b".qcow2"])
 }

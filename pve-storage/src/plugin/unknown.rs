@@ -7,6 +7,9 @@ use pve_volid::{ContentType, ImageFormat, VolumeName};
 use super::Plugin;
 use crate::error::{Error, Result};
 use crate::features::FeatureRule;
+use crate::listing::{Image, ImageFilter};
+use crate::operation::{Allocation, SizeInfo, Status};
+use crate::session::{Cache, Session};
 use crate::storage::Storage;
 use crate::volume::{Facts, Volume};
 
@@ -40,6 +43,42 @@ impl Plugin for Unknown {
     }
 
     fn path(&self, volume: &Volume<'_>, _snapshot: Option<&BStr>, _facts: &Facts) -> Result<BString> {
+        Err(refuse(volume.storage()))
+    }
+
+    fn check_connection(&self, _session: &Session<'_>, storage: &Storage) -> Result<bool> {
+        Err(refuse(storage))
+    }
+
+    fn status(
+        &self,
+        _session: &Session<'_>,
+        storage: &Storage,
+        _cache: &mut Cache,
+    ) -> Result<Option<Status>> {
+        Err(refuse(storage))
+    }
+
+    fn list_images(
+        &self,
+        _session: &Session<'_>,
+        storage: &Storage,
+        _filter: &ImageFilter<'_>,
+        _cache: &mut Cache,
+    ) -> Result<Vec<Image>> {
+        Err(refuse(storage))
+    }
+
+    fn allocate(
+        &self,
+        _session: &Session<'_>,
+        storage: &Storage,
+        _request: &Allocation<'_>,
+    ) -> Result<BString> {
+        Err(refuse(storage))
+    }
+
+    fn size_info(&self, _session: &Session<'_>, volume: &Volume<'_>) -> Result<SizeInfo> {
         Err(refuse(volume.storage()))
     }
 }
