@@ -112,6 +112,92 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// The findings of one pass over a text: the first of them in full, all of them counted.
+///
+/// A file of a million bad lines has a million findings; only the first [`Diagnostics::MOST`] are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Diagnostics {
+    kept: Vec<Diagnostic>,
+    /// Numbers of notes, warnings and errors.
+    counts: [usize; 3],
+}
+
+impl Diagnostics {
+    /// Number of findings that are kept in full.
+    pub const MOST: usize = 1000;
+
+    /// No findings.
+    #[must_use]
+    pub const fn new() -> Self {
+        Diagnostics { kept: Vec::new(), counts: [0; 3] }
+    }
+
+    /// Adds a finding of that severity; `make` is called only if it will be kept.
+    pub fn add(&mut self, severity: Severity, make: impl FnOnce() -> Diagnostic) {
+        if let Some(count) = self.counts.get_mut(severity as usize) {
+            *count += 1;
+        }
+        if self.kept.len() < Self::MOST {
+            self.kept.push(make());
+        }
+    }
+
+    /// Number of findings of that severity, those not kept included.
+    #[must_use]
+    pub fn count(&self, severity: Severity) -> usize {
+        self.counts.get(severity as usize).copied().unwrap_or_default()
+    }
+
+    /// Number of times the reference would have warned: errors and warnings, without notes.
+    #[must_use]
+    pub fn warnings(&self) -> usize {
+        self.count(Severity::Warning) + self.count(Severity::Error)
+    }
+
+    /// Number of findings that were counted but not kept.
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        self.counts.iter().sum::<usize>() - self.kept.len()
+    }
+
+    /// The findings that were kept, in the order of the text as far as the parser found them in that order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Diagnostic] {
+        &self.kept
+    }
+
+    /// Puts the findings that were kept into the order of the text.
+    pub fn sort(&mut self) {
+        self.kept.sort_by_key(|found| (found.span.start, found.span.end));
+    }
+}
+
+impl std::ops::Deref for Diagnostics {
+    type Target = [Diagnostic];
+
+    fn deref(&self) -> &[Diagnostic] {
+        &self.kept
+    }
+}
+
+impl IntoIterator for Diagnostics {
+    type Item = Diagnostic;
+    type IntoIter = std::vec::IntoIter<Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.kept.into_iter()
+    }
+}
+
+impl<'d> IntoIterator for &'d Diagnostics {
+    type Item = &'d Diagnostic;
+    type IntoIter = std::slice::Iter<'d, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.kept.iter()
+    }
+}
+
 fn lossy<S: serde::Serializer>(text: &BString, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&text.to_str_lossy())
 }
@@ -126,6 +212,19 @@ mod tests {
         let found = Diagnostic::new(Severity::Error, "no-key", input, 5..8, "not an option line");
         assert_eq!((found.line, found.column, found.text.as_bstr()), (2, 1, BStr::new("bad")));
         assert_eq!(found.to_string(), "line 2, column 1: error: not an option line");
+    }
+
+    #[test]
+    fn counts_more_findings_than_it_keeps() {
+        let mut all = Diagnostics::new();
+        for _ in 0..Diagnostics::MOST + 5 {
+            all.add(Severity::Error, || Diagnostic::new(Severity::Error, "x", b"abc", 0..1, "r"));
+        }
+        all.add(Severity::Note, || unreachable!("not kept"));
+        assert_eq!(
+            (all.len(), all.left_out(), all.warnings()),
+            (Diagnostics::MOST, 6, Diagnostics::MOST + 5)
+        );
     }
 
     #[test]
