@@ -4,7 +4,9 @@
 pub mod cluster;
 pub mod container;
 mod diagnostic;
+mod digest;
 pub mod format;
+pub mod guest;
 mod name_index;
 pub mod property;
 pub mod rule;
@@ -12,4 +14,5 @@ pub mod schema;
 pub mod suggestion;
 pub mod vm;
 
-pub use diagnostic::{Diagnostic, Severity};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use digest::Digest;
