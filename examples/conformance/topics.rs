@@ -5,6 +5,7 @@ mod pmxcfs;
 mod pmxcfs_db;
 mod pmxcfs_state;
 mod property_string;
+mod qemu_conf;
 mod storage_commands;
 mod storage_entry;
 mod storage_world;
@@ -14,9 +15,10 @@ use crate::Topic;
 
 /// Every covered topic, in the order of their names.
 pub(crate) const TOPICS: &[Topic] = &[
-    Topic { name: "PROPERTY_STRING", run: property_string::run },
     Topic { name: "PMXCFS", run: pmxcfs::run },
     Topic { name: "PMXCFS_DB", run: pmxcfs_db::run },
+    Topic { name: "PROPERTY_STRING", run: property_string::run },
+    Topic { name: "QEMU_CONF", run: qemu_conf::run },
     Topic { name: "STORAGE_COMMANDS", run: storage_commands::run },
     Topic { name: "VOLUME_NAMES", run: volume_names::run },
 ];
