@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::text_enum::text_enum;
-use crate::{BackupType, CivilTime, LocalZone, VmId};
+use crate::{ArchiveName, BackupType, CivilTime, LocalZone, VmId};
 
 /// How many backups of each guest to keep: the counts of `prune-backups`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -57,6 +57,22 @@ pub struct PruneCandidate {
     pub ctime: i64,
     /// Whether it is protected from removal.
     pub protected: bool,
+}
+
+impl PruneCandidate {
+    /// The candidate for a file: guest and time are those in its name if it is a standard name, else it has no guest,
+    /// and its time is `changed`, when the file last changed (seconds since 1970). Not protected.
+    #[must_use]
+    pub fn of(archive: Option<&ArchiveName<'_>>, changed: i64, zone: &impl LocalZone) -> Self {
+        let named = archive.and_then(|archive| {
+            let standard = archive.standard?;
+            Some(((archive.guest, standard.vmid), zone.epoch(standard.time)?))
+        });
+        match named {
+            Some((group, ctime)) => PruneCandidate { group: Some(group), ctime, protected: false },
+            None => PruneCandidate { group: None, ctime: changed, protected: false },
+        }
+    }
 }
 
 text_enum! {
