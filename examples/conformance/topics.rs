@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The topics that are covered: a file each, listed here.
 
+mod backup_names;
+mod free_disk_name;
 mod pmxcfs;
 mod pmxcfs_db;
 mod pmxcfs_state;
 mod property_string;
+mod prune;
 mod qemu_conf;
 mod storage_commands;
 mod storage_entry;
@@ -15,9 +18,12 @@ use crate::Topic;
 
 /// Every covered topic, in the order of their names.
 pub(crate) const TOPICS: &[Topic] = &[
+    Topic { name: "BACKUP_NAMES", run: backup_names::run },
+    Topic { name: "FREE_DISK_NAME", run: free_disk_name::run },
     Topic { name: "PMXCFS", run: pmxcfs::run },
     Topic { name: "PMXCFS_DB", run: pmxcfs_db::run },
     Topic { name: "PROPERTY_STRING", run: property_string::run },
+    Topic { name: "PRUNE", run: prune::run },
     Topic { name: "QEMU_CONF", run: qemu_conf::run },
     Topic { name: "STORAGE_COMMANDS", run: storage_commands::run },
     Topic { name: "VOLUME_NAMES", run: volume_names::run },

@@ -2,6 +2,7 @@
 //! Typed property strings of storages, jobs and the data center: limits, retention, backup, remote hosts.
 
 use bstr::BStr;
+use pve_volid::Retention;
 
 use crate::format::{Context, Scalar, is_falsy, numeric_value};
 use crate::property::{Integer, Key, Lookup, Number, properties};
@@ -95,6 +96,24 @@ impl<'t> PruneBackups<'t> {
             return self;
         }
         PruneBackups { keep_all: Some(true), ..Self::default() }
+    }
+
+    /// The counts as numbers, for [`pve_volid::prune`]. A count that is too large for one keeps as many as there are.
+    #[must_use]
+    pub fn retention(self) -> Retention {
+        let count = |count: Option<Integer<'_>>| match count {
+            Some(count) => count.to().unwrap_or(if count.as_f64() > 0.0 { u64::MAX } else { 0 }),
+            None => 0,
+        };
+        Retention {
+            keep_all: self.keep_all == Some(true),
+            keep_last: count(self.keep_last),
+            keep_hourly: count(self.keep_hourly),
+            keep_daily: count(self.keep_daily),
+            keep_weekly: count(self.keep_weekly),
+            keep_monthly: count(self.keep_monthly),
+            keep_yearly: count(self.keep_yearly),
+        }
     }
 }
 
