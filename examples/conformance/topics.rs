@@ -3,6 +3,8 @@
 
 mod backup_names;
 mod free_disk_name;
+mod list_images;
+mod path_to_volume_id;
 mod pmxcfs;
 mod pmxcfs_db;
 mod pmxcfs_state;
@@ -20,6 +22,8 @@ use crate::Topic;
 pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "BACKUP_NAMES", run: backup_names::run },
     Topic { name: "FREE_DISK_NAME", run: free_disk_name::run },
+    Topic { name: "LIST_IMAGES", run: list_images::run },
+    Topic { name: "PATH_TO_VOLUME_ID", run: path_to_volume_id::run },
     Topic { name: "PMXCFS", run: pmxcfs::run },
     Topic { name: "PMXCFS_DB", run: pmxcfs_db::run },
     Topic { name: "PROPERTY_STRING", run: property_string::run },

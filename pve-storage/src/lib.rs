@@ -43,6 +43,7 @@ mod storages;
 mod time;
 mod transfer;
 mod volume;
+mod volumes;
 mod words;
 
 pub use block_device::{BlockDevice, BlockValue};
@@ -51,7 +52,7 @@ pub use command::{Command, ENVIRONMENT, Effect, Exit, Output, RunError, Runner, 
 pub use error::{Error, Result};
 pub use features::{Feature, FeatureRule, Features, Refusal, SnapshotMethod, VolumeState};
 pub use host::{Change, Event, FileKind, Held, Host, LockError, Metadata, Mount, RemoteError, Space};
-pub use listing::{BackupAttributes, Image, ImageFilter, LunAddress};
+pub use listing::{BackupAttributes, Hidden, Image, Listing, LunAddress};
 pub use memory::{ImageFile, MemoryHost, Node, NodeKind, Record};
 pub use operation::{Allocation, ChainLink, Hints, SizeInfo, SnapshotInfo, Status, Transfer, Wipe, With};
 pub use plugin::Plugin;
@@ -60,3 +61,4 @@ pub use storage::Storage;
 pub use storages::Storages;
 pub use transfer::{Intermediate, StreamFormat, TransferScope, negotiate};
 pub use volume::{Facts, Volume};
+pub use volumes::DisksWanted;

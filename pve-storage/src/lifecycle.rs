@@ -4,12 +4,12 @@
 use std::io::{Read, Write};
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{Digits, ImageFormat, Owner, VolumeId};
+use pve_volid::{Digits, ImageFormat, Owner, VolumeId, Wanted};
 
 use crate::block_device::BlockDevice;
 use crate::command::Command;
 use crate::error::{Error, Result};
-use crate::listing::ImageFilter;
+use crate::listing::Listing;
 use crate::operation::{Allocation, Hints, SizeInfo, SnapshotInfo, Status, Transfer};
 use crate::plugin::concat;
 use crate::session::{Cache, Session, number};
@@ -259,9 +259,10 @@ impl Session<'_> {
     /// Fails if a linked clone of this base volume is listed.
     fn refuse_base_in_use(&self, base: &Volume<'_>) -> Result<()> {
         let storage = base.storage();
-        let images =
-            storage.plugin().list_images(self, storage, &ImageFilter::all(), &mut Cache::default())?;
-        for image in &images {
+        let mut listing = Listing::new();
+        let plugin = storage.plugin();
+        plugin.list_images(self, storage, Wanted::Everything, &mut listing, &mut Cache::default())?;
+        for image in &listing.images {
             let Ok(clone) = storage.volume(image.volid.volname()) else { continue };
             let uses =
                 clone.base.is_some_and(|used| used.name == base.name && Some(used.owner) == base.owner);

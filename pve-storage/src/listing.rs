@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is on a storage: entries of a listing, and which of them are wanted.
 
-use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{ContentType, Digits, VolumeId};
+use bstr::{BStr, BString};
+use pve_volid::{ContentType, Invisible, Listed, VolumeId};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::error::Result;
 use crate::operation::optional_text;
+use crate::storage::Storage;
 
 /// An entry of a listing (spec: volumes, "Listing images" and "Volumes by content").
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -80,6 +82,19 @@ pub struct BackupAttributes {
 }
 
 impl Image {
+    /// What the naming convention tells of a listed volume.
+    ///
+    /// # Errors
+    /// If its name can be in no volume id.
+    pub fn of(storage: &Storage, listed: &Listed<'_>) -> Result<Self> {
+        let volid = listed.volume_id(storage.id())?;
+        Ok(Image {
+            owner: listed.owner.map(|owner| owner.as_bstr().to_owned()),
+            parent: listed.parent.as_deref().map(BStr::to_owned),
+            ..Image::new(volid, listed.format.as_str())
+        })
+    }
+
     /// An entry without anything optional.
     #[must_use]
     pub fn new(volid: VolumeId, format: impl Into<String>) -> Self {
@@ -101,50 +116,61 @@ impl Image {
     }
 }
 
-/// Which entries are wanted.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ImageFilter<'a> {
-    /// Only volumes of this guest.
-    pub owner: Option<Digits<'a>>,
-    /// Only these volume ids; the owner does not count then.
-    pub volids: Option<&'a [BString]>,
+/// Something that is on a storage and not listed: a blind spot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Hidden {
+    /// What the tool, or the directory, calls it.
+    #[serde(serialize_with = "crate::operation::text")]
+    pub name: BString,
+    /// Its size in bytes, as far as it was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Why it is not listed.
+    pub reason: Invisible,
 }
 
-impl<'a> ImageFilter<'a> {
-    /// Everything.
+/// What a listing has found.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// What is listed.
+    pub images: Vec<Image>,
+    hidden: Option<Vec<Hidden>>,
+}
+
+impl Listing {
+    /// A listing that keeps what is listed alone.
     #[must_use]
-    pub fn all() -> Self {
-        ImageFilter::default()
+    pub fn new() -> Self {
+        Listing::default()
     }
 
-    /// The volumes of a guest.
+    /// A listing that keeps what is hidden too, with the reasons.
     #[must_use]
-    pub fn of(owner: Digits<'a>) -> Self {
-        ImageFilter { owner: Some(owner), volids: None }
+    pub fn explaining() -> Self {
+        Listing { images: Vec::new(), hidden: Some(Vec::new()) }
     }
 
-    /// These volumes.
+    /// What is hidden, in the order in which it was found.
     #[must_use]
-    pub fn only(volids: &'a [BString]) -> Self {
-        ImageFilter { owner: None, volids: Some(volids) }
+    pub fn hidden(&self) -> &[Hidden] {
+        self.hidden.as_deref().unwrap_or_default()
     }
 
-    /// Whether the entry `volid` with this owner (digits as written) is wanted.
+    /// Whether what is hidden is kept, so that it is worth looking for.
     #[must_use]
-    pub fn admits(&self, volid: &BStr, owner: Option<&[u8]>) -> bool {
-        match (self.volids, self.owner) {
-            (Some(volids), _) => volids.iter().any(|wanted| wanted == volid),
-            (None, Some(wanted)) => owner == Some(wanted.as_bstr().as_bytes()),
-            (None, None) => true,
+    pub fn explains(&self) -> bool {
+        self.hidden.is_some()
+    }
+
+    /// Takes notice of something that is hidden.
+    pub fn hide(&mut self, name: impl AsRef<[u8]>, size: Option<u64>, reason: Invisible) {
+        if let Some(hidden) = &mut self.hidden {
+            hidden.push(Hidden { name: name.as_ref().into(), size, reason });
         }
     }
 
-    /// Whether an entry whose volume id ends in this text can be wanted, as far as that can be told early.
-    pub(crate) fn may_admit(&self, tail: &[u8], owner: &[u8]) -> bool {
-        match (self.volids, self.owner) {
-            (Some(volids), _) => volids.iter().any(|wanted| wanted.ends_with(tail)),
-            (None, Some(wanted)) => wanted.as_bstr() == owner,
-            (None, None) => true,
-        }
+    /// Takes an entry in.
+    pub fn show(&mut self, image: Image) {
+        self.images.push(image);
     }
 }

@@ -154,3 +154,7 @@ pub(crate) fn optional_text<S: serde::Serializer>(
         None => serializer.serialize_none(),
     }
 }
+
+pub(crate) fn text<S: serde::Serializer>(text: &BString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(text)
+}

@@ -23,14 +23,14 @@ pub(crate) use iscsi::IscsiSession;
 pub(crate) use lvm::{Lvs, VolumeGroup};
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{ContentType, Digits, FreeName, ImageFormat, StorageType, VolumeName};
+use pve_volid::{ContentType, Digits, FreeName, ImageFormat, StorageType, VolumeName, VolumeType, Wanted};
 
 use crate::block_device::BlockDevice;
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::features::{Feature, FeatureRule, Refusal, SnapshotMethod, VolumeState, look_up};
 use crate::host::FileKind;
-use crate::listing::{Image, ImageFilter};
+use crate::listing::Listing;
 use crate::operation::{Allocation, Hints, SizeInfo, SnapshotInfo, Status, Transfer, Wipe};
 use crate::session::{Cache, Session, number, strange};
 use crate::storage::Storage;
@@ -61,6 +61,11 @@ pub trait Plugin: fmt::Debug + Send + Sync {
 
     /// Whether volumes are seen by all nodes, whatever `shared` says.
     fn always_shared(&self) -> bool {
+        false
+    }
+
+    /// Whether a listing by content shows all volumes as `images`, whatever the storage is used for.
+    fn lists_always(&self) -> bool {
         false
     }
 
@@ -189,9 +194,10 @@ pub trait Plugin: fmt::Debug + Send + Sync {
         &self,
         session: &Session<'_>,
         storage: &Storage,
-        filter: &ImageFilter<'_>,
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
         cache: &mut Cache,
-    ) -> Result<Vec<Image>>;
+    ) -> Result<()>;
 
     /// Things of one content type other than images and container volumes, unsorted, without their `content`.
     ///
@@ -204,13 +210,17 @@ pub trait Plugin: fmt::Debug + Send + Sync {
         session: &Session<'_>,
         storage: &Storage,
         content: ContentType,
-        filter: &ImageFilter<'_>,
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
         cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
+    ) -> Result<()> {
         let _ = cache;
-        match self.content_directory(storage, content) {
-            Ok(directory) => crate::content::list(session, storage, content, directory.as_bstr(), filter),
-            Err(_) => Ok(Vec::new()),
+        match (VolumeType::from_bytes(content.as_str().as_bytes()), self.content_directory(storage, content))
+        {
+            (Some(vtype), Ok(directory)) => {
+                crate::content::list(session, storage, vtype, directory.as_bstr(), wanted, listing)
+            }
+            _ => Ok(()),
         }
     }
 

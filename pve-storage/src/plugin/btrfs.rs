@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `btrfs`: a directory whose raw images and container roots are subvolumes.
 
-mod listing;
 mod stream;
 mod subvolume;
 
 use std::io::{Read, Write};
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{ContentType, Digits, ImageFormat, StorageType, VolumeName, VolumeType};
+use pve_volid::{ContentType, Digits, ImageFormat, StorageType, VolumeName, VolumeType, Wanted};
 
 use super::directory::{self, content_directory, export_formats, file_path};
 use super::{Plugin, concat, parse_as, states};
 use crate::error::{Error, Result};
 use crate::features::{Feature, FeatureRule};
-use crate::listing::{Image, ImageFilter};
+use crate::listing::Listing;
 use crate::operation::{Allocation, Hints, SizeInfo, SnapshotInfo, Status, Transfer, Wipe};
 use crate::session::{Cache, Session};
 use crate::storage::Storage;
@@ -105,10 +104,11 @@ impl Plugin for Btrfs {
         &self,
         session: &Session<'_>,
         storage: &Storage,
-        filter: &ImageFilter<'_>,
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
         _cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
-        listing::list(session, storage, filter)
+    ) -> Result<()> {
+        directory::listing::list(session, storage, wanted, listing)
     }
 
     fn activate_volume(

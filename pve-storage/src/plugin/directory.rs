@@ -11,12 +11,12 @@ pub(super) mod transfer;
 use std::io::{Read, Write};
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{ContentType, Digits, ImageFormat, StorageType, VolumeName, VolumeType};
+use pve_volid::{ContentType, Digits, ImageFormat, StorageType, VolumeName, VolumeType, Wanted};
 
 use super::{Plugin, concat, parse_as, states, unsupported};
 use crate::error::{Error, Result};
 use crate::features::{Feature, FeatureRule, Refusal, SnapshotMethod, VolumeState, look_up};
-use crate::listing::{Image, ImageFilter};
+use crate::listing::Listing;
 use crate::operation::{Allocation, Hints, SizeInfo, SnapshotInfo, Status, Transfer, Wipe};
 use crate::session::{Cache, Session};
 use crate::storage::Storage;
@@ -156,10 +156,11 @@ impl Plugin for Directory {
         &self,
         session: &Session<'_>,
         storage: &Storage,
-        filter: &ImageFilter<'_>,
-        cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
-        listing::list(session, storage, filter, cache)
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
+        _cache: &mut Cache,
+    ) -> Result<()> {
+        listing::list(session, storage, wanted, listing)
     }
 
     fn activate_volume(

@@ -6,13 +6,13 @@ mod manifest;
 use std::time::Duration;
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{ContentType, ImageFormat, StorageType, VolumeFormat, VolumeName};
+use pve_volid::{ContentType, ImageFormat, StorageType, VolumeFormat, VolumeName, Wanted};
 
 use super::{Plugin, bracketed, concat, no_snapshots, parse_as, qemu_img, states, unsupported};
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::features::{Feature, FeatureRule, Refusal, VolumeState, look_up};
-use crate::listing::{Image, ImageFilter};
+use crate::listing::Listing;
 use crate::operation::{SizeInfo, Status};
 use crate::session::{Cache, Session};
 use crate::storage::Storage;
@@ -111,10 +111,11 @@ impl Plugin for Esxi {
         &self,
         _session: &Session<'_>,
         _storage: &Storage,
-        _filter: &ImageFilter<'_>,
+        _wanted: Wanted<'_>,
+        _listing: &mut Listing,
         _cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
-        Ok(Vec::new())
+    ) -> Result<()> {
+        Ok(())
     }
 
     fn list_content(
@@ -122,12 +123,13 @@ impl Plugin for Esxi {
         session: &Session<'_>,
         storage: &Storage,
         content: ContentType,
-        filter: &ImageFilter<'_>,
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
         _cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
+    ) -> Result<()> {
         match content {
-            ContentType::Import => manifest::machines(session, storage, filter),
-            _ => Ok(Vec::new()),
+            ContentType::Import => manifest::machines(session, storage, wanted, listing),
+            _ => Ok(()),
         }
     }
 

@@ -7,7 +7,7 @@ mod kernel;
 use std::io::Write;
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{ContentType, ImageFormat, StorageType, VolumeName};
+use pve_volid::{ContentType, ImageFormat, StorageType, VolumeName, Wanted};
 
 pub(crate) use kernel::IscsiSession;
 
@@ -17,7 +17,7 @@ use super::{Plugin, block_device_size, concat, no_snapshots, parse_as, states};
 use crate::block_device::BlockDevice;
 use crate::error::Result;
 use crate::features::{Feature, FeatureRule};
-use crate::listing::{Image, ImageFilter};
+use crate::listing::Listing;
 use crate::operation::{Hints, SizeInfo, Status, Transfer};
 use crate::session::{Cache, Session};
 use crate::storage::Storage;
@@ -58,6 +58,10 @@ impl Plugin for Iscsi {
     }
 
     fn always_shared(&self) -> bool {
+        true
+    }
+
+    fn lists_always(&self) -> bool {
         true
     }
 
@@ -107,10 +111,11 @@ impl Plugin for Iscsi {
         &self,
         session: &Session<'_>,
         storage: &Storage,
-        filter: &ImageFilter<'_>,
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
         _cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
-        kernel::list(session, storage, filter)
+    ) -> Result<()> {
+        kernel::list(session, storage, wanted, listing)
     }
 
     fn activate_volume(
@@ -213,10 +218,11 @@ impl Plugin for IscsiDirect {
         &self,
         session: &Session<'_>,
         storage: &Storage,
-        filter: &ImageFilter<'_>,
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
         _cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
-        direct::list(session, storage, filter)
+    ) -> Result<()> {
+        direct::list(session, storage, wanted, listing)
     }
 
     fn size_info(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<SizeInfo> {

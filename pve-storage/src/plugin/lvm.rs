@@ -12,11 +12,12 @@ mod wipe;
 use std::io::{Read, Write};
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{ContentType, Digits, ImageFormat, Naming, SnapshotPlace, StorageType, VolumeName};
+use pve_volid::{ContentType, Digits, ImageFormat, Naming, SnapshotPlace, StorageType, VolumeName, Wanted};
 
 pub use group::create_volume_group;
+pub use listing::thin_volumes;
+pub use report::Lvs;
 pub(crate) use report::VolumeGroup;
-pub use report::{Lv, Lvs};
 
 use super::{Plugin, concat, parse_as, states};
 use crate::block_device::BlockDevice;
@@ -24,7 +25,7 @@ use crate::command::Command;
 use crate::error::Result;
 use crate::features::{Feature, FeatureRule, SnapshotMethod};
 use crate::host::FileKind;
-use crate::listing::{Image, ImageFilter};
+use crate::listing::Listing;
 use crate::operation::{Allocation, Hints, SizeInfo, SnapshotInfo, Status, Transfer, Wipe};
 use crate::session::{Cache, Session};
 use crate::storage::Storage;
@@ -120,10 +121,11 @@ impl Plugin for Lvm {
         &self,
         session: &Session<'_>,
         storage: &Storage,
-        filter: &ImageFilter<'_>,
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
         cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
-        listing::thick(session, storage, filter, cache)
+    ) -> Result<()> {
+        listing::thick(session, storage, wanted, listing, cache)
     }
 
     fn activate_volume(

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{ContentType, Digits, ImageFormat, Naming, StorageType, VolumeName};
+use pve_volid::{ContentType, Digits, ImageFormat, Naming, StorageType, VolumeName, Wanted};
 
 use super::lvm::image::{check_group, free_name, full_name, remove};
 use super::lvm::report::{all_lvs, lvs};
@@ -14,7 +14,7 @@ use crate::block_device::BlockDevice;
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::features::{Feature, FeatureRule, SnapshotMethod};
-use crate::listing::{Image, ImageFilter};
+use crate::listing::Listing;
 use crate::operation::{Allocation, Hints, SizeInfo, SnapshotInfo, Status, Transfer, Wipe};
 use crate::session::{Cache, Session};
 use crate::storage::Storage;
@@ -95,9 +95,9 @@ impl Plugin for LvmThin {
     fn status(&self, session: &Session<'_>, storage: &Storage, cache: &mut Cache) -> Result<Option<Status>> {
         let (group, pool) = (volume_group(storage)?, pool(storage)?);
         let lv = all_lvs(session, cache)?.find(group, pool);
-        Ok(lv.filter(|lv| lv.kind() == b't' && lv.size != 0).map(|lv| Status {
-            total: lv.size,
-            available: lv.size.saturating_sub(lv.used()),
+        Ok(lv.filter(|lv| lv.kind() == Some(b't') && lv.size() != 0).map(|lv| Status {
+            total: lv.size(),
+            available: lv.size().saturating_sub(lv.used()),
             used: lv.used(),
             active: lv.is_active(),
         }))
@@ -107,10 +107,11 @@ impl Plugin for LvmThin {
         &self,
         session: &Session<'_>,
         storage: &Storage,
-        filter: &ImageFilter<'_>,
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
         cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
-        lvm::listing::thin(session, storage, filter, cache)
+    ) -> Result<()> {
+        lvm::thin_volumes(all_lvs(session, cache)?, storage, wanted, listing)
     }
 
     fn activate_volume(
@@ -169,9 +170,9 @@ impl Plugin for LvmThin {
     fn free(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<Option<Wipe>> {
         let (storage, group) = (volume.storage(), volume_group(volume.storage())?);
         let lvs = lvs(session, group)?;
-        let snapshots = lvs.iter().filter(|lv| lv.group == group && is_snapshot_of(lv.name, volume.name));
+        let snapshots = lvs.iter().filter(|lv| lv.vg == group && is_snapshot_of(lv.lv, volume.name));
         for lv in snapshots {
-            remove(session, storage, lv.name)?;
+            remove(session, storage, lv.lv)?;
         }
         if lvs.find(group, volume.name).is_some() {
             remove(session, storage, volume.name)?;
@@ -214,10 +215,10 @@ impl Plugin for LvmThin {
                 .is_some_and(|rest| !rest.is_empty() && rest.iter().all(word))
         };
         let lvs = lvs(session, group)?;
-        if let Some(lv) = lvs.iter().find(|lv| lv.group == group && is_word_snapshot(lv.name)) {
+        if let Some(lv) = lvs.iter().find(|lv| lv.vg == group && is_word_snapshot(lv.lv)) {
             return Err(Error::InUse {
                 volume: volume.volid(),
-                reason: format!("it has a snapshot, '{}'", lv.name),
+                reason: format!("it has a snapshot, '{}'", lv.lv),
             });
         }
         let naming = Naming::new(StorageType::LvmThin);

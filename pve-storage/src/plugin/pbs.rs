@@ -5,7 +5,7 @@ mod client;
 mod listing;
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{ContentType, ImageFormat, StorageType, VolumeName};
+use pve_volid::{ContentType, ImageFormat, StorageType, VolumeName, Wanted};
 use serde_json::Value;
 
 pub use client::{KeepOptions, prune};
@@ -14,7 +14,7 @@ use super::{Plugin, bracketed, concat, no_snapshots, parse_as};
 use crate::command::Effect;
 use crate::error::{Error, Result};
 use crate::features::FeatureRule;
-use crate::listing::{Image, ImageFilter};
+use crate::listing::Listing;
 use crate::operation::{SizeInfo, Status, Wipe};
 use crate::session::{Cache, Session};
 use crate::storage::Storage;
@@ -94,10 +94,11 @@ impl Plugin for Pbs {
         &self,
         _session: &Session<'_>,
         _storage: &Storage,
-        _filter: &ImageFilter<'_>,
+        _wanted: Wanted<'_>,
+        _listing: &mut Listing,
         _cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
-        Ok(Vec::new())
+    ) -> Result<()> {
+        Ok(())
     }
 
     fn list_content(
@@ -105,12 +106,13 @@ impl Plugin for Pbs {
         session: &Session<'_>,
         storage: &Storage,
         content: ContentType,
-        filter: &ImageFilter<'_>,
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
         _cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
+    ) -> Result<()> {
         match content {
-            ContentType::Backup => listing::backups(session, storage, filter),
-            _ => Ok(Vec::new()),
+            ContentType::Backup => listing::backups(session, storage, wanted, listing),
+            _ => Ok(()),
         }
     }
 

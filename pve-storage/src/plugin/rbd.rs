@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::io::{Read, Write};
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{ContentType, Digits, ImageFormat, StorageType, VolumeName};
+use pve_volid::{ContentType, Digits, ImageFormat, StorageType, VolumeName, Wanted};
 use serde_json::Value;
 
 use image::Tool;
@@ -21,7 +21,7 @@ use crate::ceph::{CephConnection, CephFacts, Monitor, check_fsid, conf_fsid, con
 use crate::error::{Error, Result};
 use crate::features::{Feature, FeatureRule, SnapshotMethod};
 use crate::host::Change;
-use crate::listing::{Image, ImageFilter};
+use crate::listing::Listing;
 use crate::operation::{Allocation, Hints, SizeInfo, SnapshotInfo, Status, Transfer, Wipe};
 use crate::session::{Cache, Session};
 use crate::storage::Storage;
@@ -159,10 +159,11 @@ impl Plugin for Rbd {
         &self,
         session: &Session<'_>,
         storage: &Storage,
-        filter: &ImageFilter<'_>,
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
         _cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
-        Tool::new(session, storage)?.list(session, filter)
+    ) -> Result<()> {
+        Tool::new(session, storage)?.list(session, wanted, listing)
     }
 
     fn gather(&self, session: &Session<'_>, volume: &Volume<'_>, snapshot: Option<&BStr>) -> Result<Facts> {

@@ -2,12 +2,12 @@
 //! Types that nobody here serves: they stay visible and answer everything with an error.
 
 use bstr::{BStr, BString};
-use pve_volid::{ContentType, ImageFormat, VolumeName};
+use pve_volid::{ContentType, ImageFormat, VolumeName, Wanted};
 
 use super::Plugin;
 use crate::error::{Error, Result};
 use crate::features::FeatureRule;
-use crate::listing::{Image, ImageFilter};
+use crate::listing::Listing;
 use crate::operation::{Allocation, SizeInfo, Status};
 use crate::session::{Cache, Session};
 use crate::storage::Storage;
@@ -63,9 +63,10 @@ impl Plugin for Unknown {
         &self,
         _session: &Session<'_>,
         storage: &Storage,
-        _filter: &ImageFilter<'_>,
+        _wanted: Wanted<'_>,
+        _listing: &mut Listing,
         _cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
+    ) -> Result<()> {
         Err(refuse(storage))
     }
 

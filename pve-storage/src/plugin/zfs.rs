@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{BASE_SNAPSHOT, ContentType, Digits, ImageFormat, StorageType, VolumeName};
+use pve_volid::{BASE_SNAPSHOT, ContentType, Digits, ImageFormat, StorageType, VolumeName, Wanted};
 
 use dataset::Zfs;
 
@@ -17,7 +17,7 @@ use crate::command::{Command, Effect, Streams};
 use crate::error::{Error, Result};
 use crate::features::{Feature, FeatureRule};
 use crate::host::FileKind;
-use crate::listing::{Image, ImageFilter};
+use crate::listing::Listing;
 use crate::operation::{Allocation, Hints, SizeInfo, SnapshotInfo, Status, Transfer, Wipe, With};
 use crate::session::{Cache, Session};
 use crate::storage::Storage;
@@ -133,10 +133,11 @@ impl Plugin for ZfsPool {
         &self,
         session: &Session<'_>,
         storage: &Storage,
-        filter: &ImageFilter<'_>,
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
         _cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
-        Zfs::local(storage).list(session, filter)
+    ) -> Result<()> {
+        Zfs::local(storage).list(session, wanted, listing)
     }
 
     fn activate_volume(

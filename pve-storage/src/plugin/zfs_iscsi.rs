@@ -6,7 +6,7 @@ mod lio;
 mod target;
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{BASE_SNAPSHOT, ContentType, Digits, ImageFormat, StorageType, VolumeName};
+use pve_volid::{BASE_SNAPSHOT, ContentType, Digits, ImageFormat, StorageType, VolumeName, Wanted};
 
 use target::Target;
 
@@ -15,7 +15,7 @@ use super::{Plugin, check_owner_prefix, concat, no_snapshots, parse_as, states};
 use crate::block_device::BlockDevice;
 use crate::error::{Error, Result};
 use crate::features::{Feature, FeatureRule};
-use crate::listing::{Image, ImageFilter};
+use crate::listing::Listing;
 use crate::operation::{Allocation, Hints, SizeInfo, SnapshotInfo, Status, Wipe};
 use crate::session::{Cache, Session};
 use crate::storage::Storage;
@@ -95,10 +95,11 @@ impl Plugin for ZfsOverIscsi {
         &self,
         session: &Session<'_>,
         storage: &Storage,
-        filter: &ImageFilter<'_>,
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
         _cache: &mut Cache,
-    ) -> Result<Vec<Image>> {
-        Zfs::remote(storage)?.list(session, filter)
+    ) -> Result<()> {
+        Zfs::remote(storage)?.list(session, wanted, listing)
     }
 
     fn gather(&self, session: &Session<'_>, volume: &Volume<'_>, snapshot: Option<&BStr>) -> Result<Facts> {

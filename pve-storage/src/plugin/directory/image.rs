@@ -2,7 +2,7 @@
 //! Making, removing, cloning and renaming files and directories that are volumes.
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{Digits, ImageFormat, Naming, StorageType, VolumeName, VolumeType};
+use pve_volid::{Digits, ImageFormat, Naming, StorageType, VolumeName, VolumeType, Wanted};
 
 use super::super::chain::Chain;
 use super::super::{concat, free_name_among, kind_of, qemu_img};
@@ -10,7 +10,7 @@ use super::{file_path, images_directory};
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::host::{Change, FileKind};
-use crate::listing::ImageFilter;
+use crate::listing::Listing;
 use crate::operation::{Allocation, SizeInfo};
 use crate::session::{Cache, Session};
 use crate::storage::Storage;
@@ -23,9 +23,10 @@ pub(in super::super) fn free_name(
     owner: Digits<'_>,
     format: ImageFormat,
 ) -> Result<BString> {
-    let (plugin, filter) = (storage.plugin(), ImageFilter::of(owner));
-    let images = plugin.list_images(session, storage, &filter, &mut Cache::default())?;
-    let volids: Vec<&[u8]> = images.iter().map(|image| image.volid.as_bstr().as_bytes()).collect();
+    let mut listing = Listing::new();
+    let plugin = storage.plugin();
+    plugin.list_images(session, storage, Wanted::Guest(owner), &mut listing, &mut Cache::default())?;
+    let volids: Vec<&[u8]> = listing.images.iter().map(|image| image.volid.as_bstr().as_bytes()).collect();
     free_name_among(storage, owner, Some(format), volids)
 }
 

@@ -1,108 +1,100 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Images in the directories of guests (spec: volumes, "dir, nfs, cifs (and cephfs)").
+//! Images in the directories of guests (spec: volumes, "dir, nfs, cifs (and cephfs)" and "btrfs").
 
-use bstr::{BString, ByteSlice};
-use pve_volid::{ContentType, Digits, ImageFormat, StorageType, VolumeName};
+use bstr::ByteSlice;
+use pve_volid::{ContentType, Digits, ImageFile, ImageFormat, Invisible, StorageType, Wanted};
 
-use super::super::{concat, qemu_img};
+use super::super::{concat, kind_of, qemu_img};
 use super::content_directory;
 use crate::error::Result;
-use crate::listing::{Image, ImageFilter};
-use crate::session::{Cache, Session};
+use crate::host::FileKind;
+use crate::listing::{Image, Listing};
+use crate::session::Session;
 use crate::storage::Storage;
 
-/// The files and directories in the directories of guests: `(DIGITS, name)`, in the order of the shell.
-pub(in super::super) fn candidates(
-    session: &Session<'_>,
-    storage: &Storage,
-    wanted: impl Fn(&[u8]) -> bool,
-) -> Result<Vec<(BString, BString)>> {
-    let images = content_directory(storage, ContentType::Images)?;
-    let mut found = Vec::new();
-    for directory in session.list(images.as_bstr())? {
-        // the reference looks for names that begin with two digits, and keeps those that are digits alone
-        if directory.len() < 2 || Digits::new(&directory).is_none() || !wanted(&directory) {
-            continue;
-        }
-        let path = concat([&images, b"/", &directory]);
-        for name in session.list(path.as_bstr())? {
-            if !name.starts_with(b".") {
-                found.push((directory.clone(), name));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// The images of the storage.
+/// The images of a storage, in the order in which a shell would name their files.
 pub(in super::super) fn list(
     session: &Session<'_>,
     storage: &Storage,
-    filter: &ImageFilter<'_>,
-    _cache: &mut Cache,
-) -> Result<Vec<Image>> {
-    let directory = content_directory(storage, ContentType::Images)?;
-    let formats = storage.formats();
-    let by_owner = |owner: &[u8]| filter.volids.is_some() || filter.may_admit(b"", owner);
-    let mut images = Vec::new();
-    for (owner, name) in candidates(session, storage, by_owner)? {
-        let own = concat([&owner, b"/", &name]);
-        let Some(format) = image_format(&own).filter(|format| formats.contains(format)) else { continue };
-        if !filter.may_admit(&own, &owner) {
+    wanted: Wanted<'_>,
+    listing: &mut Listing,
+) -> Result<()> {
+    let images = content_directory(storage, ContentType::Images)?;
+    for directory in session.list(images.as_bstr())? {
+        let owner = Digits::new(&directory);
+        if !listing.explains() && (owner.is_none() || directory.len() < 2 || wanted.owner(owner).is_err()) {
             continue;
         }
-        let path = concat([&directory, b"/", &own]);
-        let Some(info) = qemu_img::measure_file(session, path.as_bstr(), format, None)? else { continue };
-        let volname = match info.parent.as_ref().and_then(|parent| base_in(parent)) {
-            Some(base) => concat([base, b"/", &own]),
-            None => own,
+        let path = concat([&images, b"/", &directory]);
+        if session.kind(path.as_bstr()) != Some(FileKind::Directory) {
+            listing.hide(&directory, None, Invisible::WrongDepth);
+            continue;
+        }
+        for file in session.list(path.as_bstr())? {
+            list_file(session, storage, &directory, &file, wanted, listing)?;
+        }
+    }
+    Ok(())
+}
+
+fn list_file(
+    session: &Session<'_>,
+    storage: &Storage,
+    directory: &[u8],
+    file: &[u8],
+    wanted: Wanted<'_>,
+    listing: &mut Listing,
+) -> Result<()> {
+    let images = content_directory(storage, ContentType::Images)?;
+    let name = concat([directory, b"/", file]);
+    let kind = kind_of(storage)?;
+    let judged = ImageFile::judge(kind, directory, file).and_then(|image| {
+        wanted.owner(Some(image.owner))?;
+        Ok(image)
+    });
+    let image = match judged {
+        Ok(image) => image,
+        Err(reason) => {
+            let meta = || session.host().metadata(concat([&images, b"/", &name]).as_bstr());
+            let size = if listing.explains() { meta().map(|meta| meta.size) } else { None };
+            listing.hide(&name, size, reason);
+            return Ok(());
+        }
+    };
+    if kind == StorageType::Btrfs {
+        // no base is ever part of the name here: what is not wanted need not be measured
+        let listed = image.listed(None);
+        if let Err(reason) = wanted.volname(&listed.volname) {
+            listing.hide(&name, None, reason);
+            return Ok(());
+        }
+        if image.format == ImageFormat::Subvol {
+            listing.show(Image { size: Some(0), used: Some(0), ..Image::of(storage, &listed)? });
+            return Ok(());
+        }
+    }
+    let path = concat([&images, b"/", &image.data_file()]);
+    let Some(info) = qemu_img::measure_file(session, path.as_bstr(), image.format, None)? else {
+        let exists = session.exists(concat([&images, b"/", &name]).as_bstr());
+        let reason = match (exists, session.exists(path.as_bstr())) {
+            (false, _) => Invisible::Dangling,
+            (true, false) => Invisible::NoDiskFile,
+            (true, true) => Invisible::Unmeasurable,
         };
-        let volid = storage.volid(&volname)?;
-        if !filter.admits(volid.as_bstr(), Some(&owner)) {
-            continue;
-        }
-        images.push(Image {
-            owner: Some(owner),
-            size: Some(info.size),
-            used: Some(info.used),
-            parent: info.parent,
-            ctime: info.ctime,
-            ..Image::new(volid, info.format)
-        });
+        listing.hide(&name, None, reason);
+        return Ok(());
+    };
+    let listed = image.listed(info.parent.as_ref().map(|parent| parent.as_bytes()));
+    if let Err(reason) = wanted.volname(&listed.volname) {
+        listing.hide(&name, Some(info.size), reason);
+        return Ok(());
     }
-    Ok(images)
-}
-
-/// The format of an image file, if `DIGITS/FILE` names one.
-fn image_format(volname: &[u8]) -> Option<ImageFormat> {
-    let name = VolumeName::read(StorageType::Dir, volname).ok()?;
-    name.base.is_none().then_some(name.format.image()).flatten()
-}
-
-/// `DIGITS/BASE` in the backing file `../DIGITS/BASE`; the two dots may be any two characters.
-fn base_in(parent: &[u8]) -> Option<&[u8]> {
-    let base = parent.get(2..)?.strip_prefix(b"/")?;
-    let (owner, file) = base.split_once_str("/")?;
-    let (stem, extension) = file.rsplit_once_str(".")?;
-    let fits = Digits::new(owner).is_some()
-        && !stem.is_empty()
-        && !file.contains(&b'/')
-        && ImageFormat::from_bytes(extension).is_some();
-    fits.then_some(base)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_the_base_of_a_linked_clone() {
-        assert_eq!(base_in(b"../9000/base-9000-disk-0.qcow2"), Some(&b"9000/base-9000-disk-0.qcow2"[..]));
-        assert_eq!(base_in(b"ab/1/x.raw"), Some(&b"1/x.raw"[..]));
-        for other in
-            [&b"/srv/9000/base.qcow2"[..], b"snap-s1-vm-100-disk-0.qcow2", b"../x/y.raw", b"../1/y.img", b""]
-        {
-            assert_eq!(base_in(other), None, "{}", bstr::BStr::new(other));
-        }
-    }
+    listing.show(Image {
+        format: info.format,
+        size: Some(info.size),
+        used: Some(info.used),
+        ctime: info.ctime,
+        ..Image::of(storage, &listed)?
+    });
+    Ok(())
 }

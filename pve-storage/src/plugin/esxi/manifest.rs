@@ -2,13 +2,14 @@
 //! The list of the host's machines: made by a tool, kept in a file.
 
 use bstr::{BString, ByteSlice};
+use pve_volid::Wanted;
 use serde_json::Value;
 
 use super::{password_file, run_directory};
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::host::Change;
-use crate::listing::{Image, ImageFilter};
+use crate::listing::{Image, Listing};
 use crate::plugin::concat;
 use crate::session::Session;
 use crate::storage::Storage;
@@ -47,8 +48,9 @@ pub(super) fn refresh(session: &Session<'_>, storage: &Storage) -> Result<()> {
 pub(super) fn machines(
     session: &Session<'_>,
     storage: &Storage,
-    filter: &ImageFilter<'_>,
-) -> Result<Vec<Image>> {
+    wanted: Wanted<'_>,
+    listing: &mut Listing,
+) -> Result<()> {
     let file = file(storage);
     let text = session.read(file.as_bstr())?.ok_or_else(|| Error::Missing(file.clone()))?;
     let manifest: Value = serde_json::from_slice(&text).map_err(|e| Error::Value {
@@ -56,20 +58,19 @@ pub(super) fn machines(
         what: file.to_string(),
         reason: format!("not JSON: {e}"),
     })?;
-    let mut images = Vec::new();
     for (center, content) in manifest.as_object().into_iter().flatten() {
         for (name, machine) in content.get("vms").and_then(Value::as_object).into_iter().flatten() {
             let config = |member: &str| machine.get("config")?.get(member)?.as_str();
             let (Some(datastore), Some(path)) = (config("datastore"), config("path")) else { continue };
-            let volid = storage.volid(format!("{center}/{datastore}/{path}").as_bytes())?;
-            if filter.volids.is_none() || filter.admits(volid.as_bstr(), None) {
-                images.push(Image {
-                    size: Some(0),
-                    name: Some(name.as_str().into()),
-                    ..Image::new(volid, "vmx")
-                });
+            let volname = format!("{center}/{datastore}/{path}");
+            match wanted.volname(volname.as_bytes()) {
+                Ok(()) => {
+                    let image = Image::new(storage.volid(volname.as_bytes())?, "vmx");
+                    listing.show(Image { size: Some(0), name: Some(name.as_str().into()), ..image });
+                }
+                Err(reason) => listing.hide(volname, None, reason),
             }
         }
     }
-    Ok(images)
+    Ok(())
 }

@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::Digits;
+use pve_volid::{Digits, Invisible, IscsiLun, Wanted, stable_link};
 
 use super::super::concat;
 use crate::ceph::Monitor;
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::host::{Change, FileKind};
-use crate::listing::{Image, ImageFilter, LunAddress};
+use crate::listing::{Image, Listing, LunAddress};
 use crate::session::{Cache, Session, failed, number};
 use crate::storage::Storage;
 use crate::volume::Volume;
@@ -227,41 +227,55 @@ fn physical(session: &Session<'_>, device: &BString) -> Result<Vec<BString>> {
 }
 
 /// The LUNs of the target (spec: volumes, "zfspool, zfs, rbd, iscsi, iscsidirect").
-pub(super) fn list(session: &Session<'_>, storage: &Storage, filter: &ImageFilter<'_>) -> Result<Vec<Image>> {
-    if filter.owner.is_some() && filter.volids.is_none() {
-        return Ok(Vec::new());
-    }
+pub(super) fn list(
+    session: &Session<'_>,
+    storage: &Storage,
+    wanted: Wanted<'_>,
+    listing: &mut Listing,
+) -> Result<()> {
     let target = storage.require("target")?;
-    let names = stable_names(session)?;
+    let links = links(session)?;
     let hosts = hosts(session, target)?;
-    let mut images = Vec::new();
     for device in session.list(BStr::new("/sys/bus/scsi/devices"))? {
         let Some((host, address)) = scsi_address(&device) else { continue };
         if !hosts.contains(&host) {
+            listing.hide(&device, None, Invisible::OtherTarget);
             continue;
         }
         let directory = concat([b"/sys/bus/scsi/devices/", &device]);
-        let kind = session.read(concat([&directory, b"/type"]).as_bstr())?.unwrap_or_default();
-        if kind.trim_ascii() != b"0" {
-            continue;
-        }
-        let Some(block) = session.list(concat([&directory, b"/block"]).as_bstr())?.into_iter().next() else {
+        let kind = session.read(concat([&directory, b"/type"]).as_bstr())?;
+        let block = session.list(concat([&directory, b"/block"]).as_bstr())?.into_iter().next();
+        let Some(block) = block else {
+            listing.hide(&device, None, Invisible::NotADisk);
             continue;
         };
-        let Some((name, size)) = stable_name(session, &names, &block)? else { continue };
-        let volname = format!("{}.{}.{}.{name}", address.channel, address.id, address.lun);
-        let volid = storage.volid(volname.as_bytes())?;
-        let known = images.iter().any(|image: &Image| image.volid == volid);
-        if !known && filter.admits(volid.as_bstr(), None) {
-            images.push(Image {
-                owner: Some("0".into()),
-                size: Some(size),
-                lun: Some(address),
-                ..Image::new(volid, "raw")
-            });
+        let holder = multipath(session, &block)?;
+        let named = holder.as_ref().unwrap_or(&block);
+        let mine = links.iter().filter(|(_, to)| to == named).map(|(link, _)| link.as_bytes());
+        let size = session.read(concat([b"/sys/block/", named, b"/size"]).as_bstr())?;
+        let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let lun = IscsiLun {
+            channel: narrow(address.channel),
+            id: narrow(address.id),
+            lun: address.lun,
+            // what has no readable type is no disk
+            scsi_type: kind.and_then(|text| number(text.as_bstr())).map_or(u32::MAX, narrow),
+            size: size.and_then(|text| number(text.as_bstr())).unwrap_or(0).saturating_mul(512),
+            link: stable_link(mine),
+        };
+        match lun.judge(wanted) {
+            Ok(listed) => {
+                let image = Image::of(storage, &listed)?;
+                // the paths of a multipath device are one volume
+                if !listing.images.iter().any(|known| known.volid == image.volid) {
+                    let owner = Some("0".into());
+                    listing.show(Image { owner, size: Some(lun.size), lun: Some(address), ..image });
+                }
+            }
+            Err(reason) => listing.hide(&device, Some(lun.size), reason),
         }
     }
-    Ok(images)
+    Ok(())
 }
 
 /// `HOST:CHANNEL:ID:LUN`
@@ -291,37 +305,21 @@ fn hosts(session: &Session<'_>, target: &BStr) -> Result<Vec<u64>> {
     Ok(hosts)
 }
 
-/// Names in `/dev/disk/by-id` that stay, and the devices they lead to.
-fn stable_names(session: &Session<'_>) -> Result<Vec<(BString, BString)>> {
+/// The links in `/dev/disk/by-id` and the devices they lead to.
+fn links(session: &Session<'_>) -> Result<Vec<(BString, BString)>> {
     let directory = BStr::new("/dev/disk/by-id");
-    let mut names = Vec::new();
+    let mut links = Vec::new();
     for name in session.list(directory)? {
-        let stays =
-            (name.starts_with(b"scsi-") || name.starts_with(b"dm-uuid-mpath-")) && !is_partition(&name);
-        let path = concat([directory, b"/", &name]);
-        if let Some(target) = session.host().link_target(path.as_bstr()).filter(|_| stays) {
+        if let Some(target) = session.host().link_target(concat([directory, b"/", &name]).as_bstr()) {
             let device = target.rsplit_once_str("/").map_or(target.as_bytes(), |(_, device)| device);
-            names.push((name, device.into()));
+            links.push((name, device.into()));
         }
     }
-    Ok(names)
+    Ok(links)
 }
 
-fn is_partition(name: &[u8]) -> bool {
-    name.rfind("-part").is_some_and(|at| name.get(at + 5..).and_then(Digits::new).is_some())
-}
-
-/// The stable name and the size of a block device, or of the multipath device that holds it.
-fn stable_name(
-    session: &Session<'_>,
-    names: &[(BString, BString)],
-    block: &BString,
-) -> Result<Option<(BString, u64)>> {
+/// The multipath device that holds a block device, if one does.
+fn multipath(session: &Session<'_>, block: &BString) -> Result<Option<BString>> {
     let holders = session.list(concat([b"/sys/block/", block, b"/holders"]).as_bstr())?;
-    let multipath = holders.into_iter().find(|holder| holder.starts_with(b"dm-"));
-    let device = multipath.as_ref().unwrap_or(block);
-    let Some((name, _)) = names.iter().rfind(|(_, to)| to == device) else { return Ok(None) };
-    let size = session.read(concat([b"/sys/block/", block, b"/size"]).as_bstr())?;
-    let sectors = size.and_then(|text| number(text.as_bstr())).unwrap_or(0);
-    Ok((sectors != 0).then(|| (name.clone(), sectors * 512)))
+    Ok(holders.into_iter().find(|holder| holder.starts_with(b"dm-")))
 }

@@ -28,7 +28,7 @@ pub(in super::super) fn free_name(
     format: Option<ImageFormat>,
 ) -> Result<BString> {
     let lvs = lvs(session, volume_group(storage)?)?;
-    free_name_among(storage, owner, format, lvs.iter().map(|lv| lv.name.as_bytes()))
+    free_name_among(storage, owner, format, lvs.iter().map(|lv| lv.lv.as_bytes()))
 }
 
 /// Fails if the group is missing or has less free than asked for. The reference compares bytes with KiB here.

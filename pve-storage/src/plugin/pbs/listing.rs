@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Backup snapshots of a datastore as volumes (spec: volumes, "Volumes by content").
 
-use pve_volid::Digits;
+use pve_volid::{Digits, Invisible, Wanted};
 use serde_json::Value;
 
 use crate::error::Result;
-use crate::listing::{BackupAttributes, Image, ImageFilter};
+use crate::listing::{BackupAttributes, Image, Listing};
 use crate::plugin::concat;
 use crate::session::Session;
 use crate::storage::Storage;
@@ -14,52 +14,59 @@ use crate::time::utc_text;
 pub(super) fn backups(
     session: &Session<'_>,
     storage: &Storage,
-    filter: &ImageFilter<'_>,
-) -> Result<Vec<Image>> {
-    let owner = filter.owner.map(|owner| owner.as_bstr());
+    wanted: Wanted<'_>,
+    listing: &mut Listing,
+) -> Result<()> {
+    let owner = match wanted {
+        Wanted::Guest(owner) => Some(owner.as_bstr()),
+        _ => None,
+    };
     let answer = session.host().backup_snapshots(storage, owner)?;
-    let mut images = Vec::new();
     for snapshot in answer.as_array().map(Vec::as_slice).unwrap_or_default() {
-        images.extend(entry(storage, snapshot, filter)?);
+        list_one(storage, snapshot, wanted, listing)?;
     }
-    Ok(images)
+    Ok(())
 }
 
-fn entry(storage: &Storage, snapshot: &Value, filter: &ImageFilter<'_>) -> Result<Option<Image>> {
-    let text = |member: &str| snapshot.get(member).and_then(Value::as_str);
-    let subtype = match text("backup-type") {
-        Some("vm") => "qemu",
-        Some("ct") => "lxc",
-        _ => return Ok(None),
+fn list_one(storage: &Storage, snapshot: &Value, wanted: Wanted<'_>, listing: &mut Listing) -> Result<()> {
+    let text = |member: &str| snapshot.get(member).and_then(Value::as_str).unwrap_or_default();
+    let (kind, id) = (text("backup-type"), text("backup-id"));
+    let time = snapshot.get("backup-time").and_then(Value::as_i64).unwrap_or(0);
+    let size = snapshot.get("size").and_then(Value::as_u64);
+    let volname = concat([b"backup/", kind.as_bytes(), b"/", id.as_bytes(), b"/", utc_text(time).as_bytes()]);
+    let subtype = match kind {
+        "vm" => Ok("qemu"),
+        "ct" => Ok("lxc"),
+        _ => Err(Invisible::NoMatch),
     };
-    let (Some(kind), Some(id), Some(time)) = (
-        text("backup-type"),
-        text("backup-id").and_then(|id| Digits::new(id.as_bytes())),
-        snapshot.get("backup-time").and_then(Value::as_i64),
-    ) else {
-        return Ok(None);
+    let judged = subtype.and_then(|subtype| {
+        let owner = Digits::new(id.as_bytes()).ok_or(Invisible::NoMatch)?;
+        wanted.owner(Some(owner))?;
+        wanted.volname(&volname)?;
+        Ok((subtype, owner))
+    });
+    let (subtype, owner) = match judged {
+        Ok(found) => found,
+        Err(reason) => {
+            listing.hide(&volname, size, reason);
+            return Ok(());
+        }
     };
-    if filter.owner.is_some_and(|owner| owner != id) {
-        return Ok(None);
-    }
-    let volname = concat([b"backup/", kind.as_bytes(), b"/", id.as_bstr(), b"/", utc_text(time).as_bytes()]);
-    let volid = storage.volid(&volname)?;
-    if filter.volids.is_some() && !filter.admits(volid.as_bstr(), None) {
-        return Ok(None);
-    }
-    Ok(Some(Image {
-        owner: Some(id.as_bstr().to_owned()),
-        size: Some(snapshot.get("size").and_then(Value::as_u64).unwrap_or(1)),
+    let notes = Some(text("comment")).filter(|comment| !comment.is_empty());
+    listing.show(Image {
+        owner: Some(owner.as_bstr().to_owned()),
+        size: Some(size.unwrap_or(1)),
         ctime: Some(time),
         backup: Some(BackupAttributes {
             subtype,
-            notes: text("comment").filter(|comment| !comment.is_empty()).map(Into::into),
+            notes: notes.map(Into::into),
             protected: snapshot.get("protected").and_then(Value::as_bool).unwrap_or(false),
             verification: snapshot.get("verification").filter(|state| !state.is_null()).cloned(),
             encrypted: encryption(snapshot),
         }),
-        ..Image::new(volid, format!("pbs-{kind}"))
-    }))
+        ..Image::new(storage.volid(&volname)?, format!("pbs-{kind}"))
+    });
+    Ok(())
 }
 
 /// The key's fingerprint; `1` if every file that can be is encrypted, and there is one.

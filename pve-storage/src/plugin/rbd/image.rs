@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{BASE_SNAPSHOT, Digits, Naming, StorageType};
+use pve_volid::{BASE_SNAPSHOT, Digits, Naming, RbdFilter, RbdImage, StorageType, Wanted};
 use serde_json::Value;
 
 use super::super::{concat, free_name_among};
@@ -12,7 +12,7 @@ use super::{image_spec, pool};
 use crate::ceph::CephConnection;
 use crate::command::{Command, Effect, Output, Streams};
 use crate::error::{Error, Result};
-use crate::listing::{Image, ImageFilter};
+use crate::listing::{Image, Listing};
 use crate::operation::{SizeInfo, SnapshotInfo, Transfer};
 use crate::session::{Session, failed, strange};
 use crate::storage::Storage;
@@ -151,32 +151,43 @@ impl<'s> Tool<'s> {
     }
 
     /// The images of the storage (spec: volumes, "zfspool, zfs, rbd, iscsi, iscsidirect").
-    pub(super) fn list(&self, session: &Session<'_>, filter: &ImageFilter<'_>) -> Result<Vec<Image>> {
+    pub(super) fn list(
+        &self,
+        session: &Session<'_>,
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
+    ) -> Result<()> {
         let command = self.command(Effect::Query, &["ls", "-l", "--format", "json"]);
         let value = self.json(session, &command)?;
         let entries = value.as_array().ok_or_else(|| strange(&command, "expected a list"))?;
-        let mut images = Vec::new();
-        for entry in entries.iter().filter(|entry| entry.get("snapshot").is_none()) {
-            let Some(name) = entry.get("image").and_then(Value::as_str) else { continue };
-            let Some(owner) = owner(name.as_bytes()) else { continue };
-            let parent = parent(entry);
-            let base = parent.as_ref().and_then(|parent| parent.strip_suffix(b"@__base__"));
-            let base = base.filter(|base| base.starts_with(b"base-") && owner_of_base(base));
-            let volid = match base {
-                Some(base) => self.storage.volid(&concat([base, b"/", name.as_bytes()]))?,
-                None => self.storage.volid(name.as_bytes())?,
+        let filter = RbdFilter { wanted };
+        for entry in entries {
+            let text =
+                |value: &'_ Value, member: &str| value.get(member).and_then(Value::as_str).map(str::to_owned);
+            let Some(name) = text(entry, "image") else { continue };
+            let snapshot = entry.get("snapshot").map(|name| name.as_str().unwrap_or_default());
+            let parent = entry
+                .get("parent")
+                .and_then(|parent| Some((text(parent, "image")?, text(parent, "snapshot")?)));
+            let image = RbdImage {
+                image: BStr::new(&name),
+                snapshot: snapshot.map(BStr::new),
+                parent: parent.as_ref().map(|(image, snapshot)| (BStr::new(image), BStr::new(snapshot))),
             };
-            if filter.admits(volid.as_bstr(), Some(owner.as_bstr())) {
-                images.push(Image {
-                    owner: Some(owner.as_bstr().to_owned()),
-                    size: entry.get("size").and_then(Value::as_u64),
-                    parent,
-                    name: Some(name.into()),
-                    ..Image::new(volid, "raw")
-                });
+            let size = entry.get("size").and_then(Value::as_u64);
+            match filter.judge(&image) {
+                Ok(listed) => {
+                    let image = Image::of(self.storage, &listed)?;
+                    listing.show(Image { size, name: Some(name.into()), ..image });
+                }
+                Err(reason) => {
+                    let shown =
+                        snapshot.map_or_else(|| name.clone(), |snapshot| format!("{name}@{snapshot}"));
+                    listing.hide(shown, size, reason);
+                }
             }
         }
-        Ok(images)
+        Ok(())
     }
 
     pub(super) fn info(&self, session: &Session<'_>, name: &BStr, snapshot: Option<&BStr>) -> Result<Info> {
@@ -415,15 +426,4 @@ fn parent(value: &Value) -> Option<BString> {
     let parent = value.get("parent")?;
     let (image, snapshot) = (parent.get("image")?.as_str()?, parent.get("snapshot")?.as_str()?);
     Some(format!("{image}@{snapshot}").into())
-}
-
-/// The owner in (`vm` | `base`) `-DIGITS-…`.
-fn owner(name: &[u8]) -> Option<Digits<'_>> {
-    let (prefix, rest) = name.split_once_str("-")?;
-    let (owner, _) = rest.split_once_str("-")?;
-    Digits::new(owner).filter(|_| matches!(prefix, b"vm" | b"base"))
-}
-
-fn owner_of_base(base: &[u8]) -> bool {
-    owner(base).is_some() && base.rsplit_once_str("-").is_some_and(|(_, rest)| !rest.is_empty())
 }

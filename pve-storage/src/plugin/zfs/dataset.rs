@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{BASE_SNAPSHOT, Digits, ImageFormat, Naming, StorageType};
+use pve_volid::{BASE_SNAPSHOT, Digits, ImageFormat, Naming, StorageType, Wanted, ZfsDataset, ZfsFilter};
 
 use super::super::{concat, free_name_among};
 use super::is_file_system;
 use crate::command::{Command, Effect};
 use crate::error::{Error, Result};
-use crate::listing::{Image, ImageFilter};
+use crate::listing::{Image, Listing};
 use crate::operation::{SizeInfo, SnapshotInfo, Status};
 use crate::session::{Session, failed, number, strange};
 use crate::storage::Storage;
@@ -117,8 +117,9 @@ impl<'s> Zfs<'s> {
     pub(in super::super) fn list(
         &self,
         session: &Session<'_>,
-        filter: &ImageFilter<'_>,
-    ) -> Result<Vec<Image>> {
+        wanted: Wanted<'_>,
+        listing: &mut Listing,
+    ) -> Result<()> {
         let pool = self.storage.require("pool")?;
         let command = self
             .ask(
@@ -129,47 +130,18 @@ impl<'s> Zfs<'s> {
             .operand(pool)
             .timeout(Duration::from_secs(10));
         let output = session.run(&command)?;
-        let mut images = Vec::new();
-        for line in output.lines() {
-            images.extend(self.read_line(line, pool, filter)?);
+        let filter = ZfsFilter { pool, wanted };
+        for dataset in output.lines().filter_map(|line| ZfsDataset::parse(line)) {
+            match filter.judge(&dataset) {
+                Ok(listed) => {
+                    let name = dataset.dataset.rsplit_once_str("/").map_or(&b""[..], |(_, name)| name);
+                    let image = Image::of(self.storage, &listed)?;
+                    listing.show(Image { size: Some(dataset.size()), name: Some(name.into()), ..image });
+                }
+                Err(reason) => listing.hide(dataset.dataset, Some(dataset.size()), reason),
+            }
         }
-        Ok(images)
-    }
-
-    fn read_line(&self, line: &BStr, pool: &BStr, filter: &ImageFilter<'_>) -> Result<Option<Image>> {
-        let mut fields = words(line);
-        let mut next = || fields.next().unwrap_or_default();
-        let (dataset, size, origin, kind, quota) = (next(), next(), next(), next(), next());
-        let Some(name) = dataset.strip_prefix(pool.as_bytes()).and_then(|rest| rest.strip_prefix(b"/"))
-        else {
-            return Ok(None);
-        };
-        let Some(owner) = owner(name) else { return Ok(None) };
-        let (format, size) = match kind {
-            b"volume" => (ImageFormat::Raw, size),
-            b"filesystem" => (ImageFormat::Subvol, quota),
-            _ => return Ok(None),
-        };
-        let size = if size == b"none" { Some(0) } else { number(size.as_bstr()) };
-        let parent = match origin {
-            b"-" => None,
-            _ => Some(below_pool(origin, pool).unwrap_or(origin)),
-        };
-        let base = parent.and_then(|parent| parent.strip_suffix(b"@__base__"));
-        let volid = match base {
-            Some(base) => self.storage.volid(&concat([base, b"/", name]))?,
-            None => self.storage.volid(name)?,
-        };
-        if !filter.admits(volid.as_bstr(), Some(owner.as_bstr())) {
-            return Ok(None);
-        }
-        Ok(Some(Image {
-            owner: Some(owner.as_bstr().to_owned()),
-            size,
-            parent: parent.map(BString::from),
-            name: Some(name.into()),
-            ..Image::new(volid, format.to_string())
-        }))
+        Ok(())
     }
 
     /// The next free name of a guest: what is not listed does not count.
@@ -179,8 +151,10 @@ impl<'s> Zfs<'s> {
         owner: Digits<'_>,
         format: ImageFormat,
     ) -> Result<BString> {
-        let images = self.list(session, &ImageFilter::of(owner))?;
-        let volids: Vec<&[u8]> = images.iter().map(|image| image.volid.as_bstr().as_bytes()).collect();
+        let mut listing = Listing::new();
+        self.list(session, Wanted::Guest(owner), &mut listing)?;
+        let volids: Vec<&[u8]> =
+            listing.images.iter().map(|image| image.volid.as_bstr().as_bytes()).collect();
         free_name_among(self.storage, owner, Some(format), volids)
     }
 
@@ -455,35 +429,9 @@ fn whole_mib(size_kib: u64) -> u64 {
     size_kib.checked_next_multiple_of(1024).unwrap_or(size_kib)
 }
 
-/// The owner in the name of a dataset: (`vm` | `base` | `subvol` | `basevol`) `-DIGITS-` and more.
-fn owner(name: &[u8]) -> Option<Digits<'_>> {
-    let (prefix, rest) = name.split_once_str("-")?;
-    let (owner, rest) = rest.split_once_str("-")?;
-    let known = matches!(prefix, b"vm" | b"base" | b"subvol" | b"basevol");
-    Digits::new(owner).filter(|_| known && !rest.is_empty())
-}
-
-/// What follows `POOL/` at the beginning of an origin. The reference takes the pool's name as a pattern here: a dot
-/// in it stands for any character.
-fn below_pool<'o>(origin: &'o [u8], pool: &BStr) -> Option<&'o [u8]> {
-    let head = origin.get(..pool.len())?;
-    let same = head.iter().zip(pool.iter()).all(|(found, wanted)| found == wanted || *wanted == b'.');
-    origin.get(pool.len()..)?.strip_prefix(b"/").filter(|rest| same && !rest.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_dot_in_the_name_of_a_pool_stands_for_anything() {
-        assert_eq!(
-            below_pool(b"tank/dxs/base-1-disk-0@s", BStr::new("tank/d.s")),
-            Some(&b"base-1-disk-0@s"[..])
-        );
-        assert_eq!(below_pool(b"tank/other/x", BStr::new("tank/d.s")), None);
-        assert_eq!(below_pool(b"tank", BStr::new("tank")), None);
-    }
 
     #[test]
     fn names_for_another_machine_have_no_meaning_to_its_shell() {
