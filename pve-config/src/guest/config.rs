@@ -212,3 +212,70 @@ impl<G: Guest> PartialEq for Config<'_, G> {
 }
 
 impl<G: Guest> Eq for Config<'_, G> {}
+
+#[cfg(test)]
+mod tests {
+    use bstr::ByteSlice;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Severity;
+    use crate::format::Context;
+    use crate::guest::{GuestKind, Secrets};
+
+    /// Texts in which much is right and something wrong.
+    fn texts() -> impl Strategy<Value = Vec<u8>> {
+        let line = prop_oneof![
+            4 => "(cores|sockets|smp|vcpus|memory|swap): ?[0-9]{1,3}",
+            2 => "(scsi|ide|mp|unused)[0-3]: (local:[ab]|none|/dev/x)(,size=[0-9]G|,mp=/x|,media=cdrom|,x=y)?",
+            1 => "(cdrom|ide2): (none|local:vm-1-cloudinit)",
+            1 => "(args|ciuser|env|delete|name): ?\"?[a-z ,!]{0,5}\"?\r?",
+            1 => "#[a-z%0-9: ]{0,6}|description: [0a-b]",
+            1 => "\\[(PENDING|pve:pending|sn|s2|special:(cloudinit|fleecing)|a b)\\] ?",
+            1 => "fleecing-images: local:[ab]|added: name",
+            1 => ".?snapstate: (delete|prepare)",
+            1 => "lxc\\.(cap\\.drop|environment\\.runtime|utsname|x) ?[:=] ?[a-z=\0]{0,4}",
+            1 => "\\PC{0,8}",
+        ];
+        (prop::collection::vec(line, 0..14), any::<bool>())
+            .prop_map(|(lines, end)| (lines.join("\n") + if end { "\n" } else { "" }).into_bytes())
+    }
+
+    /// Whatever comes in: no panic; what is written is read back without a finding; and writing settles. It need not
+    /// at once: the reference takes quotes off at every reading and writing, lets blank values grow by one blank,
+    /// splits `env`, and writes a container's pending section that holds nothing which can be written.
+    fn settles<G: Guest>(text: &[u8]) -> Result<(), TestCaseError> {
+        let (config, found) = Config::<G>::parse(text);
+        let strict = Config::<G>::parse_strict(text, &Context::default());
+        prop_assert_eq!(strict.is_err(), found.count(Severity::Error) > 0);
+        let config = config.into_owned();
+        prop_assert_eq!(config.digest(), Some(Digest::of(text)));
+        let _ = (config.volume_references(), config.lint(&Context::default()), config.effective());
+        let _ = (config.to_json(Secrets::Masked), config.pending_to_json(Secrets::Shown));
+        let Ok(mut written) = config.to_bytes() else { return Ok(()) };
+        let quirks: [&[u8]; 4] = [b"\"", b"env:", b": \n", b"pending]\n\n"];
+        let seen = [text, &written, b"\n"].concat();
+        let plain = !quirks.iter().any(|quirk| seen.contains_str(quirk));
+        for round in 0..4 {
+            let (again, found) = Config::<G>::parse(&written);
+            prop_assert!(G::KIND == GuestKind::Lxc || found.warnings() == 0, "{:?}", found.as_slice());
+            let next = again.to_bytes().map_err(|error| TestCaseError::fail(error.to_string()))?;
+            if next == written {
+                prop_assert!(round == 0 || !plain, "{:?}", written.as_bstr());
+                return Ok(());
+            }
+            written = next;
+        }
+        Err(TestCaseError::fail(format!("does not settle: {:?}", written.as_bstr())))
+    }
+
+    proptest! {
+        #[test]
+        fn every_input_is_read_and_settles(text in texts(), bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+            for text in [text, bytes] {
+                settles::<Qemu>(&text)?;
+                settles::<Lxc>(&text)?;
+            }
+        }
+    }
+}

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which options name volumes that are attached, and which of them hold cloud-init data.
 
+use std::collections::BTreeSet;
+
 use bstr::BStr;
+
+use super::section::is_truthy;
 
 use crate::container::{MountPoint, VolumeKey, VolumeKind};
 use crate::format::{Context, Scalar};
@@ -21,6 +25,16 @@ pub(super) fn mounted_volume<'v>(key: &[u8], value: &'v [u8]) -> Option<&'v BStr
     let volume =
         mount.kind() == VolumeKind::Volume && Scalar::VolumeId.accepts(mount.volume, &Context::default());
     volume.then_some(mount.volume)
+}
+
+/// The volumes of all drives among the options; a volume that counts as false is none.
+pub(super) fn attached<'o>(options: impl Iterator<Item = (&'o BStr, &'o BStr)>) -> BTreeSet<&'o BStr> {
+    options.filter_map(|(key, value)| file(key, value)).filter(|file| is_truthy(file)).collect()
+}
+
+/// The volumes of all mount points among the options.
+pub(super) fn mounted<'o>(options: impl Iterator<Item = (&'o BStr, &'o BStr)>) -> BTreeSet<&'o BStr> {
+    options.filter_map(|(key, value)| mounted_volume(key, value)).collect()
 }
 
 /// The key `rootfs` or `mpN` as the schema spells it.

@@ -105,8 +105,10 @@ pub struct Lines<'a> {
     kind: GuestKind,
     at: usize,
     number: usize,
-    /// A header that names no section was seen last.
+    /// Whether lines are skipped: a header that names no section was seen last.
     muted: bool,
+    /// Lines are never skipped.
+    unmuted: bool,
 }
 
 /// The lines of `text`, read by the rules of `kind`. A missing final LF makes no difference; the texts of all lines,
@@ -126,14 +128,19 @@ pub struct Lines<'a> {
 /// ```
 #[must_use]
 pub fn lines(kind: GuestKind, text: &[u8]) -> Lines<'_> {
-    Lines { text, kind, at: 0, number: 0, muted: false }
+    Lines { text, kind, at: 0, number: 0, muted: false, unmuted: false }
 }
 
 impl<'a> Lines<'a> {
+    /// The lines of `text`, where those after an unknown header are read like all others.
+    pub(super) fn never_skipping(kind: GuestKind, text: &'a [u8]) -> Self {
+        Lines { unmuted: true, ..lines(kind, text) }
+    }
+
     /// The lines of `text` from the one that starts at `start`, counted from 1 there. The section before must be known
     /// not to be one that is skipped.
     pub(super) fn starting_at(kind: GuestKind, text: &'a [u8], start: usize) -> Self {
-        Lines { text, kind, at: start, number: 0, muted: false }
+        Lines { at: start, ..lines(kind, text) }
     }
 }
 
@@ -160,7 +167,7 @@ impl<'a> Iterator for Lines<'a> {
             GuestKind::Lxc => lxc_line(text),
         };
         if parts.kind.is_header() {
-            self.muted = parts.kind == LineKind::UnknownHeader;
+            self.muted = parts.kind == LineKind::UnknownHeader && !self.unmuted;
         }
         Some(Line {
             kind: parts.kind,

@@ -2,12 +2,14 @@
 //! Reading a text into a [`Config`] by the reference's rules, with a finding for everything it drops or bends.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use bstr::{BStr, ByteSlice};
 
 use super::check;
 use super::description::Gathered;
 use super::line::{Line, LineKind, lines};
+use super::losses;
 use super::raw::{self, Judgement};
 use super::section::{Entry, Origin, Section};
 use super::{Config, Guest, GuestKind, SectionId};
@@ -100,7 +102,10 @@ impl<'a, 'c, G: Guest> Reader<'a, 'c, G> {
                     self.current.description.push(line.kind, line.value);
                     self.current.described.get_or_insert(line);
                 }
-                LineKind::Args => self.push(&line, line.key, Cow::Borrowed(line.value)),
+                LineKind::Args => {
+                    self.note(&line, line.value_span(), losses::of_args(line.value));
+                    self.push(&line, line.key, Cow::Borrowed(line.value));
+                }
                 LineKind::Delete => self.delete(&line)?,
                 LineKind::SnapState => self.snapstate(&line),
                 LineKind::Raw => self.raw(&line)?,
@@ -128,6 +133,7 @@ impl<'a, 'c, G: Guest> Reader<'a, 'c, G> {
     fn finish(mut self) -> (Config<'a, G>, Diagnostics) {
         self.close();
         self.config.main.remove("snapstate");
+        losses::note_losses(&self.config, self.text, &mut self.found);
         self.found.sort();
         (self.config, self.found)
     }
@@ -166,9 +172,13 @@ impl<'a, 'c, G: Guest> Reader<'a, 'c, G> {
     fn close(&mut self) {
         let Open { id, mut entries, raw, description, described, .. } = std::mem::take(&mut self.current);
         let Some(id) = id else { return };
-        if let Some(text) = description.finish(G::KIND) {
-            let origin = described.as_ref().map(origin).unwrap_or_default();
-            entries.push(Entry { key: Cow::Borrowed(BStr::new("description")), value: text, origin });
+        if let Some(line) = described {
+            let text = description.finish(G::KIND);
+            self.note(&line, line.span(), losses::of_description(id, text.as_deref()));
+            if let Some(value) = text {
+                let key = Cow::Borrowed(BStr::new("description"));
+                entries.push(Entry { key, value, origin: origin(&line) });
+            }
         }
         let mut section = Section::new();
         let (found, text) = (&mut self.found, self.text);
@@ -194,6 +204,9 @@ impl<'a, 'c, G: Guest> Reader<'a, 'c, G> {
         };
         match checked {
             Ok(value) => {
+                // the only values that are rewritten, not cut or replaced by a word, are integers beyond 64 bits
+                let overflown = G::KIND == GuestKind::Qemu && matches!(value, Cow::Owned(_));
+                self.note(line, line.value_span(), overflown.then_some(losses::UNWRITABLE_NUMBER));
                 let cdrom = G::KIND == GuestKind::Qemu && line.key == "cdrom";
                 self.push(line, if cdrom { BStr::new("ide2") } else { line.key }, value);
             }
@@ -239,9 +252,7 @@ impl<'a, 'c, G: Guest> Reader<'a, 'c, G> {
     fn snapstate(&mut self, line: &Line<'a>) {
         if line.key_span().start > line.span().start {
             let before = line.span().start..line.key_span().start;
-            let reason =
-                "the line is read as the state of a snapshot only; what stands before that is dropped";
-            self.note("swallowed-by-snapstate", line, before, reason);
+            self.note(line, before, Some(losses::SWALLOWED));
         }
         self.push(line, BStr::new("snapstate"), Cow::Borrowed(line.value));
     }
@@ -293,9 +304,10 @@ impl<'a, 'c, G: Guest> Reader<'a, 'c, G> {
         self.current.entries.push(Entry { key: Cow::Borrowed(key), value, origin: origin(line) });
     }
 
-    fn note(&mut self, code: &'static str, line: &Line<'_>, span: std::ops::Range<usize>, reason: &str) {
-        let place = (line.number, line.span().start);
-        let text = self.text;
+    /// Notes a loss: its code, and what is lost.
+    fn note(&mut self, line: &Line<'_>, span: Range<usize>, loss: Option<(&'static str, &'static str)>) {
+        let Some((code, reason)) = loss else { return };
+        let (text, place) = (self.text, (line.number, line.span().start));
         self.found
             .add(Severity::Note, || Diagnostic::on_line(Severity::Note, code, text, span, place, reason));
     }
@@ -305,7 +317,7 @@ impl<'a, 'c, G: Guest> Reader<'a, 'c, G> {
         severity: Severity,
         code: &'static str,
         line: &Line<'_>,
-        span: std::ops::Range<usize>,
+        span: Range<usize>,
         reason: String,
         help: impl FnOnce() -> Option<String>,
     ) -> Step {
@@ -329,11 +341,8 @@ fn origin(line: &Line<'_>) -> Origin {
 }
 
 fn repeated_key(text: &[u8], dropped: &Entry<'_>, kept: &Entry<'_>) -> Diagnostic {
-    let Origin { line, start } = dropped.origin;
-    let rest = text.get(start..).unwrap_or_default();
-    let end = start + rest.find_byte(b'\n').unwrap_or(rest.len());
     let reason = format!("the value is dropped: {} gets another one in line {}", kept.key, kept.origin.line);
-    Diagnostic::on_line(Severity::Note, "repeated-option", text, start..end, (line, start), reason)
+    losses::entry_note("repeated-option", text, dropped, reason)
 }
 
 /// What would make an option line of a text that is none.

@@ -215,3 +215,65 @@ impl<'a, G: Guest> Config<'a, G> {
         self.snapshot(name).ok_or_else(|| SnapshotError::Missing { name: name.into() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::VmConfig;
+
+    fn written(config: &VmConfig<'_>) -> String {
+        String::from_utf8(config.to_bytes().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn making_one() {
+        let text = b"#mine\ncores: 2\nparent: s1\nunused0: local:u\n[s1]\ncores: 1\nparent: s2\n";
+        let (mut config, _) = VmConfig::parse(text);
+        let state = vec![("vmstate", BString::from("local:vm-100-state-s2"))];
+        let new = NewSnapshot { time: 5, description: Some("why".into()), state };
+        assert_eq!(config.prepare_snapshot("s2", new), Ok(vec![BString::from("s1")]));
+        assert_eq!(
+            written(&config),
+            "#mine\ncores: 2\nlock: snapshot\nparent: s1\nunused0: local:u\n\n[s1]\ncores: 1\n\n\
+             [s2]\n#why\ncores: 2\nparent: s1\nsnapstate: prepare\nsnaptime: 5\nvmstate: local:vm-100-state-s2\n"
+        );
+        assert!(matches!(
+            config.prepare_snapshot("s3", NewSnapshot::default()),
+            Err(SnapshotError::Locked { .. })
+        ));
+        assert!(matches!(config.commit_snapshot("s1"), Err(SnapshotError::State { .. })));
+        config.commit_snapshot("s2").unwrap();
+        assert!(written(&config).starts_with("#mine\ncores: 2\nparent: s2\nunused0"));
+        assert!(matches!(
+            config.prepare_snapshot("s2", NewSnapshot::default()),
+            Err(SnapshotError::Exists { .. })
+        ));
+        for name in ["current", "Pending", "a", "1a", "a.b", &"a".repeat(41)] {
+            let refused = config.prepare_snapshot(name, NewSnapshot::default());
+            assert!(matches!(refused, Err(SnapshotError::Name { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn removing_one_joins_its_neighbours() {
+        let text = b"parent: s2\n[s1]\n[s2]\nparent: s1\n[s3]\nparent: s2\n";
+        let (mut config, _) = VmConfig::parse(text);
+        assert_eq!(config.remove_snapshot("s2").unwrap().get("parent"), Some("s1".into()));
+        assert_eq!(written(&config), "parent: s1\n\n[s1]\n\n[s3]\nparent: s1\n");
+        config.remove_snapshot("s1").unwrap();
+        assert_eq!(written(&config), "\n[s3]\n");
+        assert!(matches!(config.remove_snapshot("s1"), Err(SnapshotError::Missing { .. })));
+    }
+
+    #[test]
+    fn going_back_keeps_unused_volumes_and_the_description() {
+        let text = b"#mine\ncores: 2\nunused1: local:u\n[PENDING]\ncores: 3\n[special:cloudinit]\n\
+            [s1]\n#its\ncores: 1\nlock: x\nsnaptime: 5\nunused0: local:v\nvmstate: local:s\n";
+        let (mut config, _) = VmConfig::parse(text);
+        config.apply_snapshot("s1").unwrap();
+        assert_eq!(config.sections().count(), 3);
+        assert!(written(&config).starts_with("#mine\ncores: 1\nunused1: local:u\n\n[s1]\n#its\n"));
+        assert_eq!(config.digest(), None);
+        assert!(config.apply_snapshot("s2").is_err());
+    }
+}

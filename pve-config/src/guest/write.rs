@@ -100,9 +100,8 @@ impl<G: Guest> Config<'_, G> {
         let main = checked(SectionId::Main, &main, context)?;
         let pending = checked(SectionId::Pending, &self.pending, context)?;
         let is_unused = |key: &BStr| key.starts_with(b"unused");
-        let used: BTreeSet<&BStr> = if main.iter().any(|(key, _)| is_unused(key)) {
-            let drives = main.iter().chain(&pending);
-            drives.filter_map(|(key, value)| drive::file(key, value)).filter(|file| is_truthy(file)).collect()
+        let used = if main.iter().any(|(key, _)| is_unused(key)) {
+            drive::attached(main.iter().chain(&pending).map(|(key, value)| (*key, &**value)))
         } else {
             BTreeSet::new()
         };
@@ -141,8 +140,7 @@ impl<G: Guest> Config<'_, G> {
     }
 
     fn write_container(&self) -> Result<Vec<u8>, WriteError> {
-        let used: BTreeSet<&BStr> =
-            self.main.iter().filter_map(|(key, value)| drive::mounted_volume(key, value)).collect();
+        let used = drive::mounted(self.main.iter());
         let keep = |key: &BStr, value: &BStr| {
             let main_only = key == "snapstate" || key.starts_with(b"unused") && used.contains(value);
             !main_only
