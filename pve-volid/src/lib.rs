@@ -178,6 +178,7 @@ mod serde_text;
 mod storage_id;
 mod storage_type;
 mod text_enum;
+mod text_id;
 mod vmid;
 mod volume_id;
 

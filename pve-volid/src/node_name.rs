@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Names of cluster nodes.
 
-use std::borrow::Borrow;
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use crate::IdError;
+use crate::text_id::text_id;
 
 /// The name of a cluster node: one label of a DNS name (spec: named formats, `pve-node`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,50 +20,16 @@ impl NodeName {
         std::str::from_utf8(text).ok().filter(|_| good).ok_or_else(|| IdError::NodeName(text.into()))
     }
 
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// Checks `text` and copies it.
+    ///
+    /// # Errors
+    /// [`IdError::NodeName`] if it is not a node name.
+    pub fn from_bytes(text: &[u8]) -> Result<Self, IdError> {
+        Self::check(text).map(|text| NodeName(text.into()))
     }
 }
 
-impl FromStr for NodeName {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        Self::check(text.as_bytes()).map(|text| NodeName(text.into()))
-    }
-}
-
-impl fmt::Display for NodeName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl AsRef<str> for NodeName {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for NodeName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Serialize for NodeName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for NodeName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::serde_text::from_str(deserializer)
-    }
-}
+text_id!(NodeName);
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Names of storages.
 
-use std::borrow::Borrow;
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
 use crate::IdError;
+use crate::text_id::text_id;
 
 /// The name of a storage, as in `dir: local` of storage.cfg (spec: named formats, `pve-storage-id`).
 ///
@@ -32,12 +31,6 @@ impl StorageId {
     /// [`IdError::StorageId`] if it is not a storage id.
     pub fn from_bytes(text: &[u8]) -> Result<Self, IdError> {
         StorageIdRef::from_bytes(text).map(StorageIdRef::to_owned)
-    }
-
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
     }
 
     /// The same id, borrowed.
@@ -89,19 +82,7 @@ impl<'a> StorageIdRef<'a> {
     }
 }
 
-impl FromStr for StorageId {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        Self::from_bytes(text.as_bytes())
-    }
-}
-
-impl fmt::Display for StorageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
+text_id!(StorageId);
 
 impl fmt::Display for StorageIdRef<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,33 +96,9 @@ impl<'a> From<&'a StorageId> for StorageIdRef<'a> {
     }
 }
 
-impl AsRef<str> for StorageId {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Borrow<str> for StorageId {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Serialize for StorageId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
 impl Serialize for StorageIdRef<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for StorageId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::serde_text::from_str(deserializer)
     }
 }
 

@@ -102,27 +102,26 @@ fn vmids() -> impl Strategy<Value = VmId> {
     (100u32..=999_999_999).prop_filter_map("a number out of range", VmId::new)
 }
 
+fn all_laws(text: &[u8]) {
+    laws::volume_id(text);
+    laws::volume_name(text);
+    laws::listing(text);
+    laws::archive_name(text);
+    laws::free_name(text);
+    laws::raw_name(text);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(4000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn laws_hold(text in texts()) {
-        laws::volume_id(&text);
-        laws::volume_name(&text);
-        laws::listing(&text);
-        laws::archive_name(&text);
-        laws::free_name(&text);
-        laws::raw_name(&text);
+        all_laws(&text);
     }
 
     #[test]
     fn laws_hold_for_any_bytes(text in prop::collection::vec(any::<u8>(), 0..60)) {
-        laws::volume_id(&text);
-        laws::volume_name(&text);
-        laws::listing(&text);
-        laws::archive_name(&text);
-        laws::free_name(&text);
-        laws::raw_name(&text);
+        all_laws(&text);
     }
 
     #[test]

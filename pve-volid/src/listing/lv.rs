@@ -113,12 +113,20 @@ impl<'a> LvLine<'a> {
         self.tags.split(|byte| *byte == b',').any(is_guest)
     }
 
+    /// What a storage in volume group `vg` sees first: others' volumes, and pools instead of volumes.
+    fn is_volume_of(&self, vg: &BStr) -> Result<(), Invisible> {
+        match self.kind() {
+            _ if self.vg != vg => Err(Invisible::OtherVolumeGroup),
+            Some(b't') => Err(Invisible::ThinPool),
+            _ => Ok(()),
+        }
+    }
+
     /// Why something of that kind is not listed as a thick volume.
     fn kind_but_thick(&self) -> Option<Invisible> {
         match self.kind() {
             Some(b'-' | b'm' | b'M' | b'r' | b'R') => None,
             Some(b'V') => Some(Invisible::ThinVolume),
-            Some(b't') => Some(Invisible::ThinPool),
             Some(b's' | b'S') => Some(Invisible::ClassicSnapshot),
             Some(b'o' | b'O') => Some(Invisible::SnapshotOrigin),
             Some(b'C') => Some(Invisible::Cached),
@@ -145,12 +153,7 @@ impl LvmFilter<'_> {
     /// # Errors
     /// The reason why it is not shown. If that [fails the listing](Invisible::fails_listing), nothing is shown at all.
     pub fn judge<'a>(&self, lv: &LvLine<'a>) -> Result<Listed<'a>, Invisible> {
-        if lv.vg != self.vg {
-            return Err(Invisible::OtherVolumeGroup);
-        }
-        if lv.kind() == Some(b't') {
-            return Err(Invisible::ThinPool);
-        }
+        lv.is_volume_of(self.vg)?;
         let name = lv.lv.as_bytes();
         let Ok((_, owner)) = vm(name) else {
             return Err(if name.starts_with(b"snap_") {
@@ -197,12 +200,7 @@ impl LvmThinFilter<'_> {
     /// # Errors
     /// The reason why it is not shown.
     pub fn judge<'a>(&self, lv: &LvLine<'a>) -> Result<Listed<'a>, Invisible> {
-        if lv.vg != self.vg {
-            return Err(Invisible::OtherVolumeGroup);
-        }
-        if lv.kind() == Some(b't') {
-            return Err(Invisible::ThinPool);
-        }
+        lv.is_volume_of(self.vg)?;
         let name = lv.lv.as_bytes();
         let Ok((_, (_, owner))) = vm_or_base(name) else {
             return Err(if name.starts_with(b"snap_") { Invisible::Snapshot } else { Invisible::NoMatch });
