@@ -2,18 +2,17 @@
 //! The topics that are covered: a file each, listed here.
 
 mod backup_names;
-mod cloudinit;
 mod free_disk_name;
 mod list_images;
 mod path_to_volume_id;
 mod pmxcfs;
-mod pmxcfs_clog;
 mod pmxcfs_db;
-mod pmxcfs_mount;
 mod pmxcfs_state;
 mod property_string;
 mod prune;
 mod qemu_conf;
+mod section_config;
+mod storage_cfg;
 mod storage_commands;
 mod storage_entry;
 mod storage_world;
@@ -24,16 +23,16 @@ use crate::Topic;
 /// Every covered topic, in the order of their names.
 pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "BACKUP_NAMES", run: backup_names::run },
-    Topic { name: "CLOUDINIT", run: cloudinit::run },
     Topic { name: "FREE_DISK_NAME", run: free_disk_name::run },
     Topic { name: "LIST_IMAGES", run: list_images::run },
     Topic { name: "PATH_TO_VOLUME_ID", run: path_to_volume_id::run },
     Topic { name: "PMXCFS", run: pmxcfs::run },
-    Topic { name: "PMXCFS_CLOG", run: pmxcfs_clog::run },
     Topic { name: "PMXCFS_DB", run: pmxcfs_db::run },
     Topic { name: "PROPERTY_STRING", run: property_string::run },
     Topic { name: "PRUNE", run: prune::run },
     Topic { name: "QEMU_CONF", run: qemu_conf::run },
+    Topic { name: "SECTION_CONFIG", run: section_config::run },
+    Topic { name: "STORAGE_CFG", run: storage_cfg::run },
     Topic { name: "STORAGE_COMMANDS", run: storage_commands::run },
     Topic { name: "VOLUME_NAMES", run: volume_names::run },
 ];

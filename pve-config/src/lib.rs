@@ -11,6 +11,8 @@ mod name_index;
 pub mod property;
 pub mod rule;
 pub mod schema;
+pub mod section;
+pub mod storage;
 pub mod suggestion;
 pub mod vm;
 

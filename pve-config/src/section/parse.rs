@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Reading a section file by its schema. (spec: section-config, "Parsing")
+
+use std::borrow::Cow;
+
+use bstr::{BStr, BString};
+
+use super::format::{Dialect, SectionFormat};
+use super::line::{Event, Lexer, Line, is_space};
+use super::number::Number;
+use super::property::PropertySchema;
+use super::schema::{Property, TypeView};
+use super::update::{Purpose, SectionError};
+use super::value::{PropertyError, Section, SectionConfig, SkipReason, SkippedSection, Value};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::rule::span_in;
+use crate::suggestion::nearest;
+
+impl<D: Dialect> SectionFormat<'_, D> {
+    /// Reads a text. Nothing in it is fatal: what is wrong is left out as the reference leaves it out, and told in the
+    /// diagnostics.
+    #[must_use]
+    pub fn parse<'a>(&self, text: &'a [u8]) -> SectionConfig<'a> {
+        let mut parser = Parser { format: self, text, file: SectionConfig::of(text), state: State::Between };
+        let mut places = Vec::new();
+        for line in Lexer::with_syntax(text, self.dialect.header_syntax()) {
+            parser.line(&line, &mut places);
+        }
+        parser.finish_section(&mut places);
+        parser.file
+    }
+}
+
+struct Parser<'a, 'f, D> {
+    format: &'f SectionFormat<'f, D>,
+    text: &'a [u8],
+    file: SectionConfig<'a>,
+    state: State<'a, 'f>,
+}
+
+/// What the lines of the body belong to.
+enum State<'a, 'f> {
+    Between,
+    Known(Known<'a, 'f>),
+    /// A section of a type that nobody knows, which is kept nevertheless.
+    Unknown {
+        id: &'a BStr,
+        section: Section<'a>,
+    },
+    /// A section that is left out.
+    Skipped,
+}
+
+struct Known<'a, 'f> {
+    section_type: TypeView<'f>,
+    header: Line<'a>,
+    id: &'a BStr,
+    section: Section<'a>,
+}
+
+impl<'a, D: Dialect> Parser<'a, '_, D> {
+    /// `places` holds the line of each value of a known section.
+    fn line(&mut self, line: &Line<'a>, places: &mut Vec<Line<'a>>) {
+        match line.event {
+            Event::Property { key, value } => match &mut self.state {
+                State::Known(known) => {
+                    if let Err(error) = known.property(key, value, line, places) {
+                        let section = known.id.to_owned();
+                        self.property_error(line, section, key, value, &error);
+                    }
+                }
+                State::Unknown { section, .. } => {
+                    let value = value.map_or(Value::Null, |value| Value::text(value));
+                    section.values.push((Cow::Borrowed(key), value));
+                }
+                State::Skipped => {
+                    if let Some(skipped) = self.file.skipped.last_mut() {
+                        skipped.properties.push((Cow::Borrowed(key), value.map(Cow::Borrowed)));
+                    }
+                }
+                State::Between => {}
+            },
+            Event::Blank => self.finish_section(places),
+            Event::Header { kind, id } => self.header(line, kind, id),
+            Event::Invalid => self.invalid(line),
+            Event::Comment => {}
+        }
+    }
+
+    fn header(&mut self, line: &Line<'a>, kind: &'a BStr, id: &'a BStr) {
+        let schema = &self.format.schema;
+        self.state = match self.format.dialect.header(kind, id) {
+            Err(error) => {
+                self.skip(line, kind, id, SkipReason::BadHeader);
+                self.report(Severity::Error, "bad-header", line, line.text, || {
+                    (error, Some("the section is left out".to_owned()))
+                });
+                State::Skipped
+            }
+            Ok(known_as) => match schema.section_type(&known_as) {
+                Some(section_type) => {
+                    State::Known(Known { section_type, header: *line, id, section: Section::new(known_as) })
+                }
+                None if self.format.allow_unknown => State::Unknown { id, section: Section::new(known_as) },
+                None => {
+                    self.skip(line, kind, id, SkipReason::UnknownType);
+                    self.report(Severity::Error, "unknown-type", line, kind, || {
+                        let lost = "the section is ignored, and lost when the file is written";
+                        let meant = nearest(&known_as, schema.section_types().map(|known| known.name()));
+                        (format!("unknown section type \"{known_as}\": {lost}"), did_you_mean(meant))
+                    });
+                    State::Skipped
+                }
+            },
+        };
+    }
+
+    fn skip(&mut self, line: &Line<'a>, kind: &'a BStr, id: &'a BStr, reason: SkipReason) {
+        let (kind, id) = (Cow::Borrowed(kind), Cow::Borrowed(id));
+        self.file.skipped.push(SkippedSection {
+            kind,
+            id,
+            line: line.number,
+            reason,
+            properties: Vec::new(),
+        });
+    }
+
+    fn finish_section(&mut self, places: &mut Vec<Line<'a>>) {
+        match std::mem::replace(&mut self.state, State::Between) {
+            State::Between | State::Skipped => {}
+            State::Unknown { id, section } => {
+                self.file.store(id, Some(merge_repeated(section)));
+            }
+            State::Known(known) => {
+                self.finish_known(known, places);
+                places.clear();
+            }
+        }
+    }
+
+    fn finish_known(&mut self, known: Known<'a, '_>, places: &[Line<'a>]) {
+        let Known { section_type, header, id, section } = known;
+        let checked =
+            self.format.final_check(section_type, id, section, Purpose::Create, &mut |at, warning| {
+                let place = places.get(at).unwrap_or(&header);
+                report(
+                    &mut self.file,
+                    self.text,
+                    Severity::Error,
+                    "dropped-value",
+                    place,
+                    value_text(place),
+                    || (warning, None),
+                );
+            });
+        if let Err(error) = &checked {
+            self.report(Severity::Error, "unusable-section", &header, header.text, || {
+                let help = "until this is put right the section does not work and the file cannot be written";
+                (format!("section \"{id}\" is unusable: {error}"), Some(help.to_owned()))
+            });
+        }
+        if self.file.store(id, checked.ok()) {
+            self.report(Severity::Note, "repeated-section", &header, id, || {
+                let reason = format!("section \"{id}\" stands here again, and replaces the earlier one");
+                (reason, Some("remove one of them".to_owned()))
+            });
+        }
+    }
+
+    #[cold]
+    fn property_error(
+        &mut self,
+        line: &Line<'a>,
+        section: BString,
+        key: &'a BStr,
+        value: Option<&'a BStr>,
+        error: &SectionError,
+    ) {
+        let mut part: &[u8] = key;
+        let mut help = None;
+        match (error, value) {
+            (SectionError::Invalid { violation, .. }, Some(value)) => {
+                part = value.get(violation.span.clone()).unwrap_or(value);
+                help = did_you_mean(violation.suggestion());
+            }
+            (SectionError::LineBreak { .. }, Some(value)) => part = value,
+            (SectionError::UnknownProperty { .. } | SectionError::UnexpectedProperty { .. }, _) => {
+                if let State::Known(known) = &self.state {
+                    let names = known.section_type.options().map(|(property, _)| property.name);
+                    help = did_you_mean(nearest(key, names));
+                }
+            }
+            _ => {}
+        }
+        self.report(Severity::Error, error.code(), line, part, || (error.to_string(), help));
+        let (key, error) = (key.to_owned(), error.to_string());
+        self.file.errors.push(PropertyError { line: line.number, section, key, error });
+    }
+
+    #[cold]
+    fn invalid(&mut self, line: &Line<'a>) {
+        match self.state {
+            // the reference does not look at the lines of a section that it skips
+            State::Skipped => {}
+            State::Between => self.report(Severity::Error, "not-a-header", line, line.text, || {
+                let help = "a section starts with \"TYPE: ID\" in the first column";
+                ("not a section header".to_owned(), Some(help.to_owned()))
+            }),
+            State::Known(_) | State::Unknown { .. } => {
+                self.report(Severity::Error, "not-a-property", line, line.text, || {
+                    let help = if line.text.iter().all(|&byte| is_space(byte)) {
+                        "only an empty line ends a section: remove the white space (or the CR) in this line"
+                    } else {
+                        "indent it, or put an empty line before it if a new section starts here"
+                    };
+                    let reason = "not a property: a property is indented, and has a name";
+                    (reason.to_owned(), Some(help.to_owned()))
+                });
+            }
+        }
+    }
+
+    /// Adds a finding about `part` of a line; `words` gives the reason and the remedy.
+    fn report(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        line: &Line<'a>,
+        part: &[u8],
+        words: impl FnOnce() -> (String, Option<String>),
+    ) {
+        report(&mut self.file, self.text, severity, code, line, part, words);
+    }
+}
+
+fn report(
+    file: &mut SectionConfig<'_>,
+    text: &[u8],
+    severity: Severity,
+    code: &'static str,
+    line: &Line<'_>,
+    part: &[u8],
+    words: impl FnOnce() -> (String, Option<String>),
+) {
+    file.diagnostics.add(severity, || {
+        let start = span_in(text, line.text).start;
+        let (reason, help) = words();
+        let place = (line.number, start);
+        let mut found = Diagnostic::on_line(severity, code, text, span_in(text, part), place, reason);
+        found.help = help;
+        found
+    });
+}
+
+fn did_you_mean(name: Option<&str>) -> Option<String> {
+    name.map(|name| format!("did you mean \"{name}\"?"))
+}
+
+impl<'a> Known<'a, '_> {
+    /// One property line. (spec: section-config, "One property")
+    #[inline]
+    fn property(
+        &mut self,
+        key: &'a BStr,
+        value: Option<&'a BStr>,
+        line: &Line<'a>,
+        places: &mut Vec<Line<'a>>,
+    ) -> Result<(), SectionError> {
+        let Some(property) = self.section_type.property(key) else {
+            return Err(SectionError::UnknownProperty { property: key.to_owned() });
+        };
+        let at = self.section.position(key);
+        if property.schema.is_array() {
+            let element = Value::text(self.checked(&property, key, value)?);
+            match at.and_then(|at| self.section.values.get_mut(at)) {
+                Some((_, Value::List(list))) => list.push(element),
+                _ => {
+                    self.section.values.push((Cow::Borrowed(key), Value::List(vec![element])));
+                    places.push(*line);
+                }
+            }
+            return Ok(());
+        }
+        if at.is_some() {
+            return Err(SectionError::Duplicate { property: key.to_owned() });
+        }
+        let text = self.checked(&property, key, value)?;
+        self.section.values.push((Cow::Borrowed(key), converted(property.schema, text)));
+        places.push(*line);
+        Ok(())
+    }
+
+    /// The value, if it passes the checks.
+    #[inline]
+    fn checked(
+        &self,
+        property: &Property<'_>,
+        key: &BStr,
+        value: Option<&'a BStr>,
+    ) -> Result<&'a [u8], SectionError> {
+        if let Some(value) = value
+            && key == "type"
+            && value == self.section.kind()
+        {
+            return Ok(value);
+        }
+        if property.flags.is_none() {
+            let kind = self.section_type.name().to_owned();
+            return Err(SectionError::UnexpectedProperty { property: key.to_owned(), kind });
+        }
+        let value: &'a [u8] = match value {
+            Some(value) => value,
+            None if property.schema.is_boolean() => b"1",
+            None => return Err(SectionError::NoValue { property: key.to_owned() }),
+        };
+        if value.contains(&b'\r') {
+            return Err(SectionError::LineBreak { property: key.to_owned() });
+        }
+        property.schema.check(value).map_err(|error| SectionError::invalid(key, error))?;
+        Ok(value)
+    }
+}
+
+/// A checked text as the type of the property wants it.
+#[inline]
+pub(super) fn converted<'a>(schema: &PropertySchema<'_>, text: &'a [u8]) -> Value<'a> {
+    if !schema.is_numeric() {
+        Value::text(text)
+    } else if schema.is_boolean() {
+        Value::from(text == b"1")
+    } else {
+        // a checked number parses; one that the API let through unchecked counts as 0, as in the reference
+        Value::Number(Number::parse(text).unwrap_or(Number::Signed(0)))
+    }
+}
+
+/// The value on a property line, or the key when there is none.
+fn value_text<'a>(line: &Line<'a>) -> &'a BStr {
+    match line.event {
+        Event::Property { key, value } => value.unwrap_or(key),
+        _ => line.text,
+    }
+}
+
+/// The keys of an unknown section: a repeated one becomes a list, but an earlier line without value is replaced.
+fn merge_repeated(mut section: Section<'_>) -> Section<'_> {
+    section.values.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut merged: Vec<(Cow<'_, BStr>, Value<'_>)> = Vec::with_capacity(section.values.len());
+    for (key, value) in section.values {
+        match merged.last_mut() {
+            Some((last, old)) if *last == key => match old {
+                Value::Null => *old = value,
+                Value::List(list) => list.push(value),
+                _ => {
+                    let first = std::mem::replace(old, Value::Null);
+                    *old = Value::List(vec![first, value]);
+                }
+            },
+            _ => merged.push((key, value)),
+        }
+    }
+    section.values = merged;
+    section
+}

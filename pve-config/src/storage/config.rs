@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The whole of storage.cfg.
+
+use std::borrow::Cow;
+
+use bstr::{BStr, BString};
+use pve_volid::{ContentType, StorageType};
+use serde::{Serialize, Serializer};
+
+use super::content::ContentTypes;
+use super::dialect::content_value;
+use super::entry::{Storage, UnusableStorage};
+use super::schema::{TypeFacts, format};
+use crate::diagnostic::Diagnostics;
+use crate::digest::Digest;
+use crate::section::{Number, Section, SectionConfig, SkippedSection, Value, WriteError};
+
+/// A parsed storage.cfg: what the reference makes of the file, and what it ignores.
+///
+/// After the sections are read, the storage `local` is put right or added, and what follows from the types is filled
+/// in: default content, sharing (spec: storage-cfg, "After all sections").
+///
+/// ```
+/// use pve_config::storage::StorageConfig;
+/// use pve_volid::StorageType;
+///
+/// let text = b"lvmthin: local-lvm\n\tvgname pve\n\tthinpool data\n\nglusterfs: old\n\tvolume v\n";
+/// let config = StorageConfig::parse(text);
+///
+/// let kinds: Vec<_> = config.storages().map(|storage| (storage.id().as_str(), storage.kind())).collect();
+/// assert_eq!(kinds, [("local-lvm", StorageType::LvmThin), ("local", StorageType::Dir)]);
+///
+/// // a type that nobody knows is ignored by the reference, but still told about here
+/// assert_eq!(config.unknown().next().unwrap().id.as_ref(), "old");
+/// assert_eq!(config.diagnostics()[0].line, 5);
+/// ```
+#[derive(Debug, Clone)]
+pub struct StorageConfig<'a> {
+    sections: SectionConfig<'a>,
+}
+
+impl<'a> StorageConfig<'a> {
+    /// Reads a text. Nothing in it is fatal; a missing file is an empty text.
+    #[must_use]
+    pub fn parse(text: &'a [u8]) -> Self {
+        let mut sections = format().parse(text);
+        put_local_right(&mut sections);
+        for (_, section) in sections.sections_mut() {
+            fill_in(section);
+        }
+        StorageConfig { sections }
+    }
+
+    /// The usable storages, in the order of their first appearance; an added `local` comes last.
+    pub fn storages(&self) -> impl Iterator<Item = Storage<'_>> {
+        self.sections.sections().filter_map(|(id, section)| Storage::new(id, section))
+    }
+
+    /// The storage with this id, if it is usable.
+    #[must_use]
+    pub fn get(&self, id: &[u8]) -> Option<Storage<'_>> {
+        let (id, section) = self.sections.get_with_id(id)?;
+        Storage::new(id, section)
+    }
+
+    /// The storage with this id, if `node` can use it.
+    ///
+    /// # Errors
+    /// [`UnusableStorage`], saying why not.
+    pub fn require(&self, id: &[u8], node: &str) -> Result<Storage<'_>, UnusableStorage> {
+        let storage = self.get(id).ok_or_else(|| UnusableStorage::NotFound { id: id.into() })?;
+        if storage.is_disabled() {
+            Err(UnusableStorage::Disabled { id: id.into() })
+        } else if storage.is_enabled_on(node) {
+            Ok(storage)
+        } else {
+            Err(UnusableStorage::OtherNodes { id: id.into(), node: node.to_owned() })
+        }
+    }
+
+    /// Sections that are broken: of a known type, but unusable. Until they are put right or removed, the file cannot
+    /// be written.
+    pub fn broken(&self) -> impl Iterator<Item = &BStr> {
+        self.sections.ids().filter(|(_, section)| section.is_none()).map(|(id, _)| id)
+    }
+
+    /// Sections of unknown types (`glusterfs`, third-party plugins), and sections whose id is no storage id. The
+    /// reference ignores them, and loses them when it writes the file.
+    pub fn unknown(&self) -> impl Iterator<Item = &SkippedSection<'a>> {
+        self.sections.skipped().iter()
+    }
+
+    /// Whether some storage lies on a volume of this one, so that it cannot be deleted.
+    #[must_use]
+    pub fn is_used_as_base(&self, id: &[u8]) -> bool {
+        self.storages().any(|storage| storage.base_storage().is_some_and(|base| base == id))
+    }
+
+    /// Whether an `lvm` section names the volume group.
+    #[must_use]
+    pub fn uses_volume_group(&self, vgname: &[u8]) -> bool {
+        let of_lvm = |storage: &Storage<'_>| storage.kind() == StorageType::Lvm;
+        self.storages()
+            .filter(of_lvm)
+            .any(|storage| storage.text("vgname").is_some_and(|name| name == vgname))
+    }
+
+    /// Whether an `iscsi` section names portal and target.
+    #[must_use]
+    pub fn uses_target(&self, portal: &[u8], target: &[u8]) -> bool {
+        self.storages().filter(|storage| storage.kind() == StorageType::Iscsi).any(|storage| {
+            storage.text("portal").is_some_and(|text| text == portal)
+                && storage.text("target").is_some_and(|text| text == target)
+        })
+    }
+
+    /// The file as the reference would write it.
+    ///
+    /// # Errors
+    /// [`WriteError::Broken`] while there is a broken section.
+    pub fn write(&self) -> Result<BString, WriteError> {
+        format().write(&self.sections)
+    }
+
+    /// The digest of the text.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.sections.digest()
+    }
+
+    /// Everything in the file that is skipped or repaired.
+    #[must_use]
+    pub fn diagnostics(&self) -> &Diagnostics {
+        self.sections.diagnostics()
+    }
+
+    /// The generic view: ids with their sections, in exactly the form of the reference.
+    #[must_use]
+    pub fn sections(&self) -> &SectionConfig<'a> {
+        &self.sections
+    }
+
+    pub(super) fn sections_mut(&mut self) -> &mut SectionConfig<'a> {
+        &mut self.sections
+    }
+
+    /// A configuration that does not borrow.
+    #[must_use]
+    pub fn into_owned(self) -> StorageConfig<'static> {
+        StorageConfig { sections: self.sections.into_owned() }
+    }
+}
+
+impl Serialize for StorageConfig<'_> {
+    /// A list of the storages, as the reference's API gives it.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.storages())
+    }
+}
+
+/// Whatever the file says, there is a storage `local` of type `dir` at `/var/lib/vz`, on every node.
+fn put_local_right(sections: &mut SectionConfig<'_>) {
+    const PATH: &str = "/var/lib/vz";
+    let good = |local: &Section<'_>| local.kind() == "dir" && local.text("path") == Some(PATH.into());
+    if !sections.get(b"local").is_some_and(good) {
+        const CONTENT: ContentTypes = ContentTypes::of(&[
+            ContentType::Backup,
+            ContentType::Images,
+            ContentType::Iso,
+            ContentType::RootDir,
+            ContentType::Snippets,
+            ContentType::VzTmpl,
+        ]);
+        let mut local = Section::new(BStr::new("dir"));
+        local.set(BStr::new("path"), Value::text(PATH.as_bytes()));
+        local.set(BStr::new("content"), content_value(CONTENT));
+        local.set(BStr::new("prune-backups"), Value::text(b"keep-all=1"));
+        sections.insert(BStr::new("local"), local);
+    }
+    if let Some(local) = sections.get_mut(b"local") {
+        local.remove("nodes");
+    }
+}
+
+/// What a section leaves to its type.
+fn fill_in(section: &mut Section<'_>) {
+    let Some(facts) = TypeFacts::named(section.kind()) else { return };
+    if section.get("content").is_none() {
+        section.set(BStr::new("content"), content_value(facts.default_content));
+    }
+    if facts.spec.shared {
+        section.set(Cow::Borrowed(BStr::new("shared")), Value::Number(Number::from(true)));
+    }
+}
