@@ -6,7 +6,9 @@ mod free_disk_name;
 mod list_images;
 mod path_to_volume_id;
 mod pmxcfs;
+mod pmxcfs_clog;
 mod pmxcfs_db;
+mod pmxcfs_mount;
 mod pmxcfs_state;
 mod property_string;
 mod prune;
@@ -27,6 +29,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "LIST_IMAGES", run: list_images::run },
     Topic { name: "PATH_TO_VOLUME_ID", run: path_to_volume_id::run },
     Topic { name: "PMXCFS", run: pmxcfs::run },
+    Topic { name: "PMXCFS_CLOG", run: pmxcfs_clog::run },
     Topic { name: "PMXCFS_DB", run: pmxcfs_db::run },
     Topic { name: "PROPERTY_STRING", run: property_string::run },
     Topic { name: "PRUNE", run: prune::run },

@@ -67,8 +67,8 @@ pub struct Removed {
     pub parent: u64,
     /// The name that it had.
     pub name: BString,
-    /// Its last content.
-    pub content: Content,
+    /// Its last content; `None` for a directory.
+    pub content: Option<Content>,
 }
 
 /// An entry that was made or changed.
@@ -347,8 +347,8 @@ impl Engine {
             parent: node.parent,
             name: node.name,
             content: match node.body {
-                Body::File { content, .. } => content,
-                Body::Directory(_) => Content::default(),
+                Body::File { content, .. } => Some(content),
+                Body::Directory(_) => None,
             },
         });
         let changed = change.put.as_ref().map(|row| Changed {

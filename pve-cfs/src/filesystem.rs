@@ -105,6 +105,22 @@ pub struct FileSystem {
     texts: Mutex<HashMap<VirtualFile, Content>>,
 }
 
+/// A write to an entry whose path is not settled yet.
+struct InodeChange<'d> {
+    offset: u64,
+    data: &'d [u8],
+    truncate: bool,
+}
+
+impl<'d> InodeChange<'d> {
+    fn operation<'p>(&self, path: &'p [u8]) -> Operation<'p>
+    where
+        'd: 'p,
+    {
+        Operation::Write { path, offset: self.offset, data: self.data, truncate: self.truncate }
+    }
+}
+
 /// What a path leads to, before the tree is looked at.
 enum Place<'p> {
     Root,
@@ -164,7 +180,9 @@ impl FileSystem {
 
     /// Sets whether the node has quorum.
     pub fn set_quorate(&self, quorate: bool) {
-        self.quorate.store(quorate, Ordering::SeqCst);
+        if self.quorate.swap(quorate, Ordering::SeqCst) != quorate {
+            self.replica.attributes_changed();
+        }
     }
 
     /// Whether more is to be logged, as a program switched it through `.debug`.
@@ -357,6 +375,39 @@ impl FileSystem {
             }
         }
         self.submit(Operation::SetTime { path, mtime })
+    }
+
+    /// [`write`](Self::write) to the entry with this inode, wherever it is now.
+    ///
+    /// # Errors
+    /// The rule that refuses it; [`Refusal::Missing`] if the entry is gone.
+    pub fn write_inode(&self, inode: u64, offset: u64, data: &[u8]) -> Result<usize, Refusal> {
+        self.on_inode(inode, &InodeChange { offset, data, truncate: false })?;
+        Ok(data.len())
+    }
+
+    /// [`truncate`](Self::truncate) of the entry with this inode, wherever it is now.
+    ///
+    /// # Errors
+    /// The rule that refuses it; [`Refusal::Missing`] if the entry is gone.
+    pub fn truncate_inode(&self, inode: u64, size: u64) -> Result<(), Refusal> {
+        self.on_inode(inode, &InodeChange { offset: size, data: b"", truncate: true })
+    }
+
+    /// Submits an operation on an entry by its path, which is looked up again when the entry was moved meanwhile.
+    fn on_inode(&self, inode: u64, change: &InodeChange<'_>) -> Result<(), Refusal> {
+        loop {
+            let path = self.path_of(inode).ok_or(Refusal::Missing)?;
+            match self.submit_on(change.operation(&path), Some(inode)) {
+                Err(Refusal::Missing) if self.path_of(inode).is_some_and(|now| now != path) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Path of the entry with this inode, without a leading slash.
+    pub fn path_of(&self, inode: u64) -> Option<BString> {
+        self.replica.engine().tree().by_inode(inode)?.path()
     }
 
     /// Accepts the permission bits that files at `path` have, and no others.

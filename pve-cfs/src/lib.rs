@@ -68,9 +68,15 @@ pub mod ipc;
 pub mod load;
 pub mod lock;
 pub mod log_ring;
+#[cfg(feature = "fuse")]
+pub mod mount;
+#[cfg(feature = "fuse")]
+mod node_id;
 pub mod observed;
 pub mod operation;
 pub mod path;
+#[cfg(feature = "fuse")]
+mod projection;
 mod property;
 pub mod refusal;
 pub mod replica;

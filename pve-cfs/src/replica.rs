@@ -24,6 +24,9 @@ pub struct Replica {
 pub trait Watcher: Send + Sync + std::fmt::Debug {
     /// A change was applied. The next one waits until this returns.
     fn changed(&self, event: &Event);
+
+    /// The permission bits of everything changed, with the quorum.
+    fn attributes_changed(&self);
 }
 
 /// An operation, and on which entry its author means it to be.
@@ -84,6 +87,13 @@ impl Replica {
     /// Has `watcher` told of every change from now on.
     pub fn watch(&self, watcher: Arc<dyn Watcher>) {
         self.watchers.write().unwrap_or_else(PoisonError::into_inner).push(watcher);
+    }
+
+    /// Tells all watchers that the permission bits of everything changed.
+    pub(crate) fn attributes_changed(&self) {
+        for watcher in self.watchers.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            watcher.attributes_changed();
+        }
     }
 
     /// Tells `watcher` no more.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! PMXCFS: sequences of operations on the cluster file system, called directly, through a real mount, or as requests.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,12 +10,13 @@ use nix::errno::Errno;
 use pve_cfs::clock::ManualClock;
 use pve_cfs::filesystem::{FileSystem, FileSystemOptions};
 use pve_cfs::ipc::{self, Peer};
+use pve_cfs::mount::{Caching, Mount, MountOptions};
 use pve_cfs::operation::Fidelity;
 use pve_cfs::refusal::Refusal;
 use pve_cfs::store::{Store, StoreOptions};
 use serde_json::{Value, json};
 
-use super::pmxcfs_state as state;
+use super::{pmxcfs_mount, pmxcfs_state as state};
 use crate::Actual;
 
 pub(crate) fn run(case: &Value, _dir: &Path) -> Actual {
@@ -27,10 +30,12 @@ pub(crate) fn run(case: &Value, _dir: &Path) -> Actual {
 
 /// A node whose database lies in a folder of its own and whose clock the case sets.
 struct Node {
+    /// Declared first, so that it is unmounted before the folder is removed.
+    mount: Option<Mount>,
     folder: tempfile::TempDir,
     name: String,
     clock: Arc<ManualClock>,
-    files: FileSystem,
+    files: Arc<FileSystem>,
     restarted: bool,
 }
 
@@ -40,7 +45,28 @@ impl Node {
         let clock = Arc::new(ManualClock::new(case["now"].as_u64().unwrap_or_default()));
         let name = case["node"].as_str().unwrap_or_default().to_owned();
         let files = open(&folder.path().join("config.db"), &name, &clock)?;
-        Ok(Self { folder, name, clock, files, restarted: false })
+        let mut node = Self { mount: None, folder, name, clock, files, restarted: false };
+        if case["layer"] == "mount" {
+            // users other than root must get through to the mount point
+            std::fs::set_permissions(node.folder.path(), Permissions::from_mode(0o755))
+                .map_err(|e| e.to_string())?;
+            std::fs::create_dir(node.mount_point()).map_err(|e| e.to_string())?;
+            node.mount()?;
+        }
+        Ok(node)
+    }
+
+    fn mount_point(&self) -> PathBuf {
+        self.folder.path().join("pve")
+    }
+
+    fn mount(&mut self) -> Result<(), String> {
+        // the cases were recorded with the kernel's caches switched off
+        let options = MountOptions { caching: Caching::None, ..MountOptions::default() };
+        let mount = Mount::new(self.files.clone(), &self.mount_point(), &options)
+            .map_err(|e| format!("not run, since nothing can be mounted here: {e}"))?;
+        self.mount = Some(mount);
+        Ok(())
     }
 
     fn database(&self) -> PathBuf {
@@ -49,9 +75,13 @@ impl Node {
 
     fn run(&mut self, operation: &Value) -> Result<Value, String> {
         let files = &self.files;
+        let name = operation["op"].as_str().unwrap_or_default();
+        if self.mount.is_some() && !["clock", "restart", "quorate", "ipc"].contains(&name) {
+            return pmxcfs_mount::run(&self.mount_point(), operation);
+        }
         let path = state::bytes(&operation["path"]);
         let number = |field: &str| operation[field].as_u64().unwrap_or_default();
-        Ok(match operation["op"].as_str().unwrap_or_default() {
+        Ok(match name {
             "clock" => {
                 self.clock.set(number("t"));
                 json!(0)
@@ -62,11 +92,20 @@ impl Node {
             }
             "restart" => {
                 let quorate = files.is_quorate();
+                let mounted = self.mount.take();
+                let was_mounted = mounted.is_some();
+                if let Some(mount) = mounted {
+                    mount.unmount().map_err(|e| format!("cannot unmount: {e}"))?;
+                }
                 // the database must be closed before it is opened again
                 let idle =
                     FileSystem::new(pve_cfs::load::load(&[]), None, FileSystemOptions::local(&self.name));
-                drop(std::mem::replace(&mut self.files, idle));
+                let closed = std::mem::replace(&mut self.files, Arc::new(idle));
+                Arc::try_unwrap(closed).map_err(|_| "the file system is still in use")?;
                 self.files = open(&self.database(), &self.name, &self.clock)?;
+                if was_mounted {
+                    self.mount()?;
+                }
                 self.files.set_quorate(quorate);
                 self.restarted = true;
                 json!(0)
@@ -131,7 +170,7 @@ impl Node {
     }
 }
 
-fn open(path: &Path, node: &str, clock: &Arc<ManualClock>) -> Result<FileSystem, String> {
+fn open(path: &Path, node: &str, clock: &Arc<ManualClock>) -> Result<Arc<FileSystem>, String> {
     use pve_cfs::clock::Clock;
     let (store, loaded) =
         Store::open(path, &StoreOptions::default(), clock.now() as u32).map_err(|e| e.to_string())?;
@@ -140,7 +179,7 @@ fn open(path: &Path, node: &str, clock: &Arc<ManualClock>) -> Result<FileSystem,
         fidelity: Fidelity::Exact,
         ..FileSystemOptions::local(node)
     };
-    Ok(FileSystem::new(loaded, Some(store), options))
+    Ok(Arc::new(FileSystem::new(loaded, Some(store), options)))
 }
 
 fn done(result: Result<(), Refusal>) -> Value {
@@ -162,15 +201,15 @@ pub(crate) fn errno(errno: Errno) -> Value {
     }
 }
 
-fn mode(operation: &Value) -> u32 {
+pub(crate) fn mode(operation: &Value) -> u32 {
     u32::from_str_radix(operation["mode"].as_str().unwrap_or_default(), 8).unwrap_or_default()
 }
 
-fn uid(operation: &Value) -> Option<u32> {
+pub(crate) fn uid(operation: &Value) -> Option<u32> {
     operation["uid"].as_u64().map(|uid| uid as u32)
 }
 
-fn gid(operation: &Value) -> Option<u32> {
+pub(crate) fn gid(operation: &Value) -> Option<u32> {
     match operation["gid"].as_str() {
         Some("www-data") => Some(33),
         Some(_) => Some(0),

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Mounting a [`FileSystem`] through FUSE, keeping the kernel's caches true, and unmounting it again.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::thread::JoinHandle;
+
+use fuser::{BackgroundSession, Config, INodeNo, MountOption, Notifier, SessionACL};
+use nix::mount::{MntFlags, umount2};
+
+use crate::filesystem::FileSystem;
+use crate::projection::{Projection, Shared, Stale};
+use crate::replica::Watcher;
+
+/// What the kernel may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Caching {
+    /// Names, attributes, listings and contents. What changes otherwise than through the mount is invalidated at once; virtual
+    /// files and locks are never kept.
+    #[default]
+    Kernel,
+    /// Nothing: every access is a request.
+    None,
+}
+
+/// How to mount.
+#[derive(Debug, Clone)]
+pub struct MountOptions {
+    /// What the kernel may keep.
+    pub caching: Caching,
+    /// Threads that answer requests.
+    pub threads: usize,
+    /// Mount read-only.
+    pub read_only: bool,
+}
+
+impl Default for MountOptions {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(2, |count| count.get().clamp(2, 8));
+        Self { caching: Caching::Kernel, threads, read_only: false }
+    }
+}
+
+/// A mount that failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MountError {
+    /// The directory has entries, which the mount would hide.
+    #[error("{} is not empty: mount on an empty directory", path.display())]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Something is mounted there, and its daemon is gone; it could not be unmounted.
+    #[error("{} is a stale mount that cannot be unmounted: {source}", path.display())]
+    Stale {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: nix::errno::Errno,
+    },
+    /// The system refused.
+    #[error("cannot mount on {}: {source}", path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A mounted file system. Dropping it unmounts.
+#[derive(Debug)]
+pub struct Mount {
+    session: Option<BackgroundSession>,
+    path: PathBuf,
+    files: Arc<FileSystem>,
+    shared: Arc<Shared>,
+    watcher: Arc<dyn Watcher>,
+    invalidator: Option<JoinHandle<()>>,
+}
+
+impl Mount {
+    /// Mounts `files` on the empty directory `path`, with the options of the reference: the kernel checks permissions
+    /// (`default_permissions`), and all users have access (`allow_other`). A stale mount on the directory, whose daemon died, is
+    /// unmounted first.
+    ///
+    /// # Errors
+    /// The directory does not fit, or the system refuses, most often because the caller is not root or `/dev/fuse` is missing.
+    pub fn new(files: Arc<FileSystem>, path: &Path, options: &MountOptions) -> Result<Self, MountError> {
+        remove_stale(path)?;
+        let failed = |source| MountError::Io { path: path.to_owned(), source };
+        if std::fs::read_dir(path).map_err(failed)?.next().is_some() {
+            return Err(MountError::NotEmpty { path: path.to_owned() });
+        }
+        let (stale, invalidations) = mpsc::channel();
+        let shared = Arc::new(Shared::new(files.clone(), stale));
+        let mut config = Config::default();
+        config.acl = SessionACL::All;
+        config.n_threads = Some(options.threads.max(1));
+        config.clone_fd = options.threads > 1;
+        config.mount_options =
+            vec![MountOption::FSName("/dev/fuse".to_owned()), MountOption::DefaultPermissions];
+        if options.read_only {
+            config.mount_options.push(MountOption::RO);
+        }
+        let projection = Projection::new(shared.clone(), options.caching);
+        let session = fuser::spawn_mount(projection, path, &config).map_err(failed)?;
+        let notifier = session.notifier();
+        let mut invalidator = None;
+        if options.caching == Caching::Kernel {
+            shared.set_notifier(Some(notifier.clone()));
+            let shared = shared.clone();
+            let thread = std::thread::Builder::new().name("invalidate".to_owned());
+            invalidator =
+                Some(thread.spawn(move || invalidate(&shared, &notifier, &invalidations)).map_err(failed)?);
+        }
+        let watcher: Arc<dyn Watcher> = shared.clone();
+        files.replica().watch(watcher.clone());
+        Ok(Self { session: Some(session), path: path.to_owned(), files, shared, watcher, invalidator })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file system.
+    pub const fn files(&self) -> &Arc<FileSystem> {
+        &self.files
+    }
+
+    /// Waits until the process gets `SIGTERM`, `SIGINT` or `SIGHUP`, or until somebody else unmounts.
+    ///
+    /// # Errors
+    /// The signals cannot be caught.
+    pub fn wait(&self) -> std::io::Result<()> {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+        loop {
+            let ended = self.session.as_ref().is_none_or(|session| session.guard.is_finished());
+            if ended || signals.pending().next().is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// Unmounts, and returns when the last request is answered. If programs still have files open the directory is free at once, and
+    /// the mount ends when they close them.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn unmount(mut self) -> std::io::Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> std::io::Result<()> {
+        let Some(session) = self.session.take() else { return Ok(()) };
+        self.files.replica().unwatch(&self.watcher);
+        self.shared.set_notifier(None);
+        let result = if session.guard.is_finished() {
+            session.join()
+        } else {
+            match umount2(&self.path, MntFlags::empty()) {
+                Ok(()) => session.join(),
+                Err(nix::errno::Errno::EBUSY) => {
+                    // somebody is inside; who waits for the end of the daemon must not wait for them
+                    umount2(&self.path, MntFlags::MNT_DETACH | MntFlags::MNT_FORCE)?;
+                    drop(session);
+                    Ok(())
+                }
+                // not mounted any more, or not ours to unmount: the session knows how it was mounted
+                Err(_) => session.umount_and_join(),
+            }
+        };
+        self.shared.stop();
+        if let Some(invalidator) = self.invalidator.take() {
+            // a panic of that thread has been reported already
+            let _ = invalidator.join();
+        }
+        result
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // who wants to know how it went calls `unmount`
+        let _ = self.end();
+    }
+}
+
+/// Whether `path` is a mount whose daemon is gone.
+pub fn is_stale(path: &Path) -> bool {
+    std::fs::metadata(path)
+        .is_err_and(|error| error.raw_os_error() == Some(nix::errno::Errno::ENOTCONN as i32))
+}
+
+fn remove_stale(path: &Path) -> Result<(), MountError> {
+    if !is_stale(path) {
+        return Ok(());
+    }
+    umount2(path, MntFlags::MNT_FORCE | MntFlags::MNT_DETACH)
+        .map_err(|source| MountError::Stale { path: path.to_owned(), source })
+}
+
+/// Has the kernel forget what changed otherwise than by its own requests. Runs in a thread of its own: the kernel may hold a lock
+/// during a request that it needs to forget something.
+fn invalidate(shared: &Shared, notifier: &Notifier, stale: &Receiver<Stale>) {
+    // an error means that the kernel does not know the node, or that the mount is gone
+    while let Ok(stale) = stale.recv() {
+        match stale {
+            Stale::Node(id) => {
+                let _ = notifier.inval_inode(INodeNo(id), 0, 0);
+            }
+            Stale::Name(parent, name) => {
+                let _ = notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(&name));
+            }
+            Stale::Everything => {
+                let inodes: Vec<u64> = {
+                    let engine = shared.files().replica().engine();
+                    engine.tree().entries().iter().map(|entry| entry.inode()).collect()
+                };
+                for inode in inodes {
+                    let _ = notifier.inval_inode(INodeNo(shared.ids().of_inode(inode)), -1, 0);
+                }
+            }
+            Stale::End => return,
+        }
+    }
+}
