@@ -90,16 +90,28 @@ impl Database {
     /// # Errors
     /// The file cannot be read, it is not a database, or it has no table with the eight columns.
     pub fn open_read_only(path: &Path) -> Result<(Self, Vec<Finding>), OpenError> {
-        let image = image::read(path)?;
+        Self::of_image(path, &image::read(path)?)
+    }
+
+    /// As [`Database::open_read_only`], of the bytes of a database file without a write-ahead log; `name` is what
+    /// messages call it.
+    ///
+    /// # Errors
+    /// It is not a database, or has no table with the eight columns.
+    pub fn from_bytes(name: &Path, bytes: Vec<u8>) -> Result<(Self, Vec<Finding>), OpenError> {
+        Self::of_image(name, &image::of_bytes(bytes))
+    }
+
+    fn of_image(path: &Path, image: &Image) -> Result<(Self, Vec<Finding>), OpenError> {
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-        let connection = open_image(&image).map_err(sqlite)?;
+        let connection = open_image(image).map_err(sqlite)?;
         let table = row::table(&connection).map_err(sqlite)?;
         let rows = match table {
             Table::Missing => Vec::new(),
             Table::Other => return Err(OpenError::NotATable { path: path.to_owned() }),
             Table::Present => row::read_all(&connection).map_err(sqlite)?,
         };
-        let mut findings = file_findings(path, &image, table);
+        let mut findings = file_findings(path, image, table);
         let database = Self::from_rows(rows);
         if table == Table::Present {
             findings.extend(database.check());

@@ -125,6 +125,13 @@ pub fn read(path: &Path) -> Result<Image, ReadError> {
     Err(ReadError::Busy { path: path.to_owned() })
 }
 
+/// The image that the bytes of a database file are, without a write-ahead log.
+pub(crate) fn of_bytes(mut bytes: Vec<u8>) -> Image {
+    let file_size = bytes.len() as u64;
+    let (wal_mode, wal) = apply(&mut bytes, &Log::Absent);
+    Image { bytes, file_size, wal_mode, wal, rollback_journal: false }
+}
+
 /// `path` with `suffix` behind its name, as SQLite names the files that belong to a database.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

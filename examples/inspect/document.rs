@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The inventory as JSON, for programs.
+
+use bstr::{BStr, ByteSlice};
+use pve_cfs::Source;
+use pve_config::Diagnostic;
+use pve_config::inventory::{Guest, GuestConfig, Inventory};
+use serde_json::{Value, json};
+
+/// Everything that is known.
+pub(crate) fn cluster(source: &Source, cluster: &Inventory<'_>) -> Value {
+    json!({
+        "source": {
+            "path": source.path(),
+            "kind": source.origin(),
+            "files": source.files().len(),
+            "findings": source.findings(),
+            "skipped": source.skipped(),
+        },
+        "nodes": cluster.nodes.iter().map(|node| node.to_str_lossy()).collect::<Vec<_>>(),
+        "storages": cluster.storages,
+        "storage-diagnostics": cluster.storages.diagnostics(),
+        "guests": cluster.guests.iter().map(guest).collect::<Vec<_>>(),
+        "duplicate-ids": cluster.duplicate_ids().map(|(guest, _)| guest.vmid).collect::<Vec<_>>(),
+    })
+}
+
+fn guest(guest: &Guest<'_>) -> Value {
+    let diagnostics: &[Diagnostic] = &guest.diagnostics;
+    json!({
+        "vmid": guest.vmid,
+        "node": guest.node.to_str_lossy(),
+        "type": guest.kind(),
+        "name": guest.name().map(|name| name.to_str_lossy()),
+        "template": guest.is_template(),
+        "lock": guest.lock().map(|lock| lock.to_str_lossy()),
+        "cpus": guest.cpus(),
+        "memory-mib": guest.memory(),
+        "snapshots": guest.snapshots().iter().map(|name| name.to_str_lossy()).collect::<Vec<_>>(),
+        "pending-changes": guest.pending_changes(),
+        "config": match &guest.config {
+            GuestConfig::Vm(config) => options(config.main.iter()),
+            GuestConfig::Container(config) => options(config.main.iter()),
+            _ => Value::Null,
+        },
+        "volumes": guest.volumes,
+        "diagnostics": diagnostics,
+    })
+}
+
+/// The options of a section by their names.
+fn options<'c>(options: impl Iterator<Item = (&'c BStr, &'c BStr)>) -> Value {
+    options.map(|(key, value)| (key.to_str_lossy(), value.to_str_lossy())).collect()
+}

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A whole cluster from its configuration files: nodes, storages, guests, the volumes they refer to, and what does not
+//! fit together.
+//!
+//! The input is any number of paths with their contents, as they lie below `/etc/pve` or in a `config.db`; where they
+//! come from is the caller's business. Nothing physical is looked at: whether a volume really exists is another question
+//! (the audit of `pve-storage` answers it). What can be said from the configuration alone is said here.
+//!
+//! ```
+//! use pve_config::inventory::Inventory;
+//!
+//! let files = [
+//!     ("storage.cfg", &b"lvmthin: local-lvm\n\tvgname pve\n\tthinpool data\n"[..]),
+//!     ("nodes/pve1/qemu-server/100.conf", b"name: web\nscsi0: local-lvm:vm-100-disk-0,size=8G\nscsi1: nas:100/vm-100-disk-1.raw\n"),
+//! ];
+//! let cluster = Inventory::new(files);
+//! let web = &cluster.guests[0];
+//! assert_eq!((web.vmid, web.name().unwrap()), (100, "web".into()));
+//!
+//! // scsi1 lies on a storage that nobody declared
+//! let problems: Vec<String> = cluster.problems().map(|(_, _, problem)| problem.to_string()).collect();
+//! assert_eq!(problems, ["storage \"nas\" does not exist"]);
+//! ```
+
+mod problem;
+mod volume;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bstr::{BStr, BString, ByteSlice};
+
+use problem::{Owner, Surroundings, is_exclusive};
+pub use problem::{BaseState, Problem};
+pub use volume::{Referenced, Target, Volume};
+
+use crate::diagnostic::Diagnostic;
+use crate::guest::{GuestKind, LxcConfig, VmConfig, VolumeReference};
+use crate::storage::StorageConfig;
+
+/// What the configuration files of a cluster say.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Inventory<'f> {
+    /// The nodes: every folder below `nodes`, sorted by name.
+    pub nodes: Vec<BString>,
+    /// The storages.
+    pub storages: StorageConfig<'f>,
+    /// Whether there is a `storage.cfg` at all; without it only the built-in `local` exists.
+    pub has_storage_cfg: bool,
+    /// The guests, in the order of their ids, then of their nodes. An id occurs twice only in a broken cluster.
+    pub guests: Vec<Guest<'f>>,
+}
+
+/// A guest.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Guest<'f> {
+    /// Its id. The file name may carry numbers below 100, which the management refuses but the cluster lists.
+    pub vmid: u32,
+    /// The node that its file lies with, and so the node that runs it.
+    pub node: BString,
+    /// Path of its file.
+    pub path: BString,
+    /// Its configuration.
+    pub config: GuestConfig<'f>,
+    /// What is skipped or repaired in its file.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Everything it refers to, in the order of the file as it is written.
+    pub volumes: Vec<Referenced>,
+}
+
+/// The configuration of a guest of either kind.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum GuestConfig<'f> {
+    /// A virtual machine.
+    Vm(VmConfig<'f>),
+    /// A container.
+    Container(LxcConfig<'f>),
+}
+
+impl<'f> Inventory<'f> {
+    /// Reads the files, whose paths are relative to `/etc/pve` (a leading slash does not matter). Files that have no part
+    /// in an inventory are passed over.
+    pub fn new<P: AsRef<[u8]>>(files: impl IntoIterator<Item = (P, &'f [u8])>) -> Self {
+        let mut storage_cfg = None;
+        let mut nodes = BTreeSet::new();
+        let mut guests = Vec::new();
+        for (path, content) in files {
+            let path = path.as_ref().trim_start_with(|c| c == '/');
+            if path == b"storage.cfg" {
+                storage_cfg = Some(content);
+            }
+            if let Some((node, rest)) = node_path(path) {
+                nodes.insert(BString::from(node));
+                if let Some((kind, vmid)) = guest_file(rest) {
+                    guests.push(Guest::read(kind, vmid, node, path, content));
+                }
+            }
+        }
+        guests.sort_by(|a, b| (a.vmid, &a.node).cmp(&(b.vmid, &b.node)));
+        let mut inventory = Inventory {
+            nodes: nodes.into_iter().collect(),
+            storages: StorageConfig::parse(storage_cfg.unwrap_or_default()),
+            has_storage_cfg: storage_cfg.is_some(),
+            guests,
+        };
+        inventory.relate();
+        inventory
+    }
+
+    /// Adds nodes that have no file; empty folders of a tree, for example.
+    pub fn add_nodes<N: AsRef<[u8]>>(&mut self, names: impl IntoIterator<Item = N>) {
+        let all: BTreeSet<BString> =
+            self.nodes.drain(..).chain(names.into_iter().map(|name| name.as_ref().into())).collect();
+        self.nodes = all.into_iter().collect();
+    }
+
+    /// The first guest with this id.
+    #[must_use]
+    pub fn guest(&self, vmid: u32) -> Option<&Guest<'f>> {
+        let at = self.guests.partition_point(|guest| guest.vmid < vmid);
+        self.guests.get(at).filter(|guest| guest.vmid == vmid)
+    }
+
+    /// Every reference that does not fit, with the guest and what is wrong; guests in their order.
+    pub fn problems(&self) -> impl Iterator<Item = (&Guest<'f>, &Referenced, &Problem)> {
+        self.guests.iter().flat_map(|guest| {
+            let of_guest = guest.volumes.iter();
+            of_guest.flat_map(move |volume| volume.problems.iter().map(move |problem| (guest, volume, problem)))
+        })
+    }
+
+    /// Ids that more than one file claims. The cluster file system refuses to start with such a database.
+    pub fn duplicate_ids(&self) -> impl Iterator<Item = (&Guest<'f>, &Guest<'f>)> {
+        self.guests.iter().zip(self.guests.iter().skip(1)).filter(|(one, next)| one.vmid == next.vmid)
+    }
+
+    /// Works out what each reference means and what is wrong with it.
+    fn relate(&mut self) {
+        let references: Vec<_> = self.guests.iter().map(Guest::references).collect();
+        let mut owners: HashMap<u32, Owner<'_>> = HashMap::new();
+        let mut users: BTreeMap<&BStr, BTreeSet<u32>> = BTreeMap::new();
+        for (guest, found) in self.guests.iter().zip(&references) {
+            for reference in found {
+                owners.entry(guest.vmid).or_default().add(reference.volume);
+                if is_exclusive(reference.role) {
+                    users.entry(reference.volume).or_default().insert(guest.vmid);
+                }
+            }
+            owners.entry(guest.vmid).or_default();
+        }
+        let around = Surroundings { storages: &self.storages, guests: &owners, users: &users };
+        let resolve = |(guest, found): (&Guest<'f>, &Vec<VolumeReference<'_>>)| -> Vec<Referenced> {
+            found.iter().map(|reference| around.resolve(guest, reference)).collect()
+        };
+        let resolved: Vec<_> = self.guests.iter().zip(&references).map(resolve).collect();
+        for (guest, volumes) in self.guests.iter_mut().zip(resolved) {
+            guest.volumes = volumes;
+        }
+    }
+}
+
+impl<'f> Guest<'f> {
+    fn read(kind: GuestKind, vmid: u32, node: &[u8], path: &[u8], content: &'f [u8]) -> Self {
+        let (config, diagnostics) = match kind {
+            GuestKind::Qemu => {
+                let (config, diagnostics) = VmConfig::parse(content);
+                (GuestConfig::Vm(config), diagnostics)
+            }
+            GuestKind::Lxc => {
+                let (config, diagnostics) = LxcConfig::parse(content);
+                (GuestConfig::Container(config), diagnostics)
+            }
+        };
+        Guest {
+            vmid,
+            node: node.into(),
+            path: path.into(),
+            config,
+            diagnostics: diagnostics.into_iter().collect(),
+            volumes: Vec::new(),
+        }
+    }
+
+    /// Virtual machine or container.
+    #[must_use]
+    pub fn kind(&self) -> GuestKind {
+        match &self.config {
+            GuestConfig::Vm(_) => GuestKind::Qemu,
+            GuestConfig::Container(_) => GuestKind::Lxc,
+        }
+    }
+
+    /// An option of the current configuration.
+    #[must_use]
+    pub fn option(&self, key: &str) -> Option<&BStr> {
+        match &self.config {
+            GuestConfig::Vm(config) => config.main.get(key),
+            GuestConfig::Container(config) => config.main.get(key),
+        }
+    }
+
+    /// Everything it refers to, as it stands in the configuration.
+    #[must_use]
+    pub fn references(&self) -> Vec<VolumeReference<'_>> {
+        match &self.config {
+            GuestConfig::Vm(config) => config.volume_references(),
+            GuestConfig::Container(config) => config.volume_references(),
+        }
+    }
+
+    /// Its name: the option `name` of a virtual machine, `hostname` of a container.
+    #[must_use]
+    pub fn name(&self) -> Option<&BStr> {
+        self.option(match self.kind() {
+            GuestKind::Qemu => "name",
+            GuestKind::Lxc => "hostname",
+        })
+    }
+
+    /// Whether it is a template.
+    #[must_use]
+    pub fn is_template(&self) -> bool {
+        match &self.config {
+            GuestConfig::Vm(config) => config.main.is_template(),
+            GuestConfig::Container(config) => config.main.is_template(),
+        }
+    }
+
+    /// The operation that keeps others away from it, if there is one.
+    #[must_use]
+    pub fn lock(&self) -> Option<&BStr> {
+        match &self.config {
+            GuestConfig::Vm(config) => config.main.lock(),
+            GuestConfig::Container(config) => config.main.lock(),
+        }
+    }
+
+    /// Names of its snapshots, sorted.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<&BStr> {
+        match &self.config {
+            GuestConfig::Vm(config) => config.snapshots().map(|(name, _)| name).collect(),
+            GuestConfig::Container(config) => config.snapshots().map(|(name, _)| name).collect(),
+        }
+    }
+
+    /// Number of options with a change that waits, deletions included.
+    #[must_use]
+    pub fn pending_changes(&self) -> usize {
+        let (sets, deletes) = match &self.config {
+            GuestConfig::Vm(config) => (config.pending.len(), config.pending.delete_list()),
+            GuestConfig::Container(config) => (config.pending.len(), config.pending.delete_list()),
+        };
+        let list = usize::from(!deletes.is_empty());
+        sets.saturating_sub(list) + deletes.iter().len()
+    }
+
+    /// CPUs that it sees: of a virtual machine sockets × cores, of a container `cores`; `None`: all of the host's.
+    #[must_use]
+    pub fn cpus(&self) -> Option<u64> {
+        match &self.config {
+            GuestConfig::Vm(config) => {
+                let sockets = config.main.integer("sockets").or_else(|| config.main.integer("smp"));
+                Some(sockets.unwrap_or(1).saturating_mul(config.main.integer("cores").unwrap_or(1)))
+            }
+            GuestConfig::Container(config) => config.main.integer("cores"),
+        }
+    }
+
+    /// Memory, MiB; `None` if the value cannot be read. 512 without the option.
+    #[must_use]
+    pub fn memory(&self) -> Option<u64> {
+        match &self.config {
+            GuestConfig::Vm(config) => config.main.memory().ok()?.current.to(),
+            GuestConfig::Container(config) => match config.main.get("memory") {
+                Some(_) => config.main.integer("memory"),
+                None => Some(512),
+            },
+        }
+    }
+}
+
+/// Node and rest of a path below `nodes`.
+fn node_path(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (node, rest) = path.strip_prefix(b"nodes/")?.split_once_str("/")?;
+    (!node.is_empty()).then_some((node, rest))
+}
+
+/// Kind and id, if the path below a node is that of a guest's configuration. The number starts with 1 to 9 and fits in 32
+/// bits (spec: pmxcfs, "Guest list").
+fn guest_file(rest: &[u8]) -> Option<(GuestKind, u32)> {
+    let text = rest.to_str().ok()?;
+    let (kind, digits) = GuestKind::of_path(text)?;
+    let plain = text.bytes().filter(|byte| *byte == b'/').count() == 1 && !digits.starts_with('0');
+    Some((kind, digits.parse().ok().filter(|_| plain)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_guests_of_nodes_count() {
+        assert_eq!(guest_file(b"qemu-server/100.conf"), Some((GuestKind::Qemu, 100)));
+        assert_eq!(guest_file(b"lxc/7.conf"), Some((GuestKind::Lxc, 7)));
+        for path in ["qemu-server/0100.conf", "a/qemu-server/100.conf", "qemu-server/4294967296.conf", "qemu-server/.keep"] {
+            assert_eq!(guest_file(path.as_bytes()), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn counts_what_waits() {
+        let files = [("/nodes/a/qemu-server/100.conf", &b"ciuser: x\n[PENDING]\nmemory: 1\ndelete: ciuser\n"[..])];
+        let cluster = Inventory::new(files);
+        assert_eq!(cluster.guests[0].pending_changes(), 2);
+        assert_eq!(cluster.nodes, ["a"]);
+        assert!(!cluster.has_storage_cfg);
+    }
+
+    #[test]
+    fn an_id_that_two_files_claim() {
+        let files = [("nodes/a/qemu-server/100.conf", &b""[..]), ("nodes/b/lxc/100.conf", b"")];
+        let cluster = Inventory::new(files);
+        assert_eq!(cluster.duplicate_ids().count(), 1);
+    }
+}
