@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The inventory as JSON, for programs.
 
-use bstr::{BStr, ByteSlice};
+use bstr::ByteSlice;
 use pve_cfs::Source;
 use pve_config::Diagnostic;
+use pve_config::guest::Secrets;
 use pve_config::inventory::{Guest, GuestConfig, Inventory};
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ pub(crate) fn cluster(source: &Source, cluster: &Inventory<'_>) -> Value {
         },
         "nodes": cluster.nodes.iter().map(|node| node.to_str_lossy()).collect::<Vec<_>>(),
         "storages": cluster.storages,
-        "storage-diagnostics": cluster.storages.diagnostics(),
+        "storage-diagnostics": cluster.storages.diagnostics().iter().collect::<Vec<_>>(),
         "guests": cluster.guests.iter().map(guest).collect::<Vec<_>>(),
         "duplicate-ids": cluster.duplicate_ids().map(|(guest, _)| guest.vmid).collect::<Vec<_>>(),
     })
@@ -39,16 +40,11 @@ fn guest(guest: &Guest<'_>) -> Value {
         "snapshots": guest.snapshots().iter().map(|name| name.to_str_lossy()).collect::<Vec<_>>(),
         "pending-changes": guest.pending_changes(),
         "config": match &guest.config {
-            GuestConfig::Vm(config) => options(config.main.iter()),
-            GuestConfig::Container(config) => options(config.main.iter()),
+            GuestConfig::Vm(config) => Value::Object(config.main.to_json(Secrets::Masked)),
+            GuestConfig::Container(config) => Value::Object(config.main.to_json(Secrets::Masked)),
             _ => Value::Null,
         },
         "volumes": guest.volumes,
         "diagnostics": diagnostics,
     })
-}
-
-/// The options of a section by their names.
-fn options<'c>(options: impl Iterator<Item = (&'c BStr, &'c BStr)>) -> Value {
-    options.map(|(key, value)| (key.to_str_lossy(), value.to_str_lossy())).collect()
 }

@@ -11,7 +11,8 @@ const WIDEST: usize = 160;
 /// The finding with its line, as a compiler would show it; styled, for a stream that strips styles where there is no
 /// terminal.
 pub(crate) fn render(path: &str, content: &[u8], finding: &Diagnostic) -> String {
-    let start = content.get(..finding.span.start).and_then(|before| before.rfind_byte(b'\n')).map_or(0, |at| at + 1);
+    let start =
+        content.get(..finding.span.start).and_then(|before| before.rfind_byte(b'\n')).map_or(0, |at| at + 1);
     let line = content.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
     let shown = line.get(..WIDEST).unwrap_or(line).to_str_lossy();
     let from = floor(&shown, finding.span.start.saturating_sub(start));

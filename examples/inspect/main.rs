@@ -64,7 +64,9 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     let mut cluster = Inventory::new(source.files());
-    cluster.add_nodes(source.folders().filter_map(|path| path.strip_prefix(b"nodes/")).filter(|name| !name.contains(&b'/')));
+    cluster.add_nodes(
+        source.folders().filter_map(|path| path.strip_prefix(b"nodes/")).filter(|name| !name.contains(&b'/')),
+    );
     cluster.guests.retain(|guest| args.guest.is_empty() || args.guest.contains(&guest.vmid));
     if let Some(missing) = args.guest.iter().find(|vmid| cluster.guest(**vmid).is_none()) {
         return Err(format!("there is no guest {missing}").into());

@@ -66,9 +66,11 @@ fn head(out: &mut impl Write, source: &Source, cluster: &Inventory<'_>) -> io::R
 
 /// `alpha (4 VMs, 1 container)`
 fn node_summary(cluster: &Inventory<'_>, node: &[u8]) -> String {
-    let count = |kind| cluster.guests.iter().filter(|guest| guest.node == node && guest.kind() == kind).count();
+    let count =
+        |kind| cluster.guests.iter().filter(|guest| guest.node == node && guest.kind() == kind).count();
     let counted = |number: usize, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
-    let (vms, containers) = (counted(count(GuestKind::Qemu), "VM"), counted(count(GuestKind::Lxc), "container"));
+    let (vms, containers) =
+        (counted(count(GuestKind::Qemu), "VM"), counted(count(GuestKind::Lxc), "container"));
     format!("{} ({vms}, {containers})", node.to_str_lossy())
 }
 
@@ -95,7 +97,14 @@ fn storages(cluster: &Inventory<'_>) -> String {
         };
         let shared = if storage.is_shared() { "yes" } else { "no" };
         let place = place(&storage);
-        table.add_row([storage.id().as_str(), storage.kind().as_str(), &content.join(","), &nodes, shared, &place]);
+        table.add_row([
+            storage.id().as_str(),
+            storage.kind().as_str(),
+            &content.join(","),
+            &nodes,
+            shared,
+            &place,
+        ]);
     }
     for id in cluster.storages.broken() {
         let why = styled(BAD, "broken: see the findings below");
@@ -111,8 +120,20 @@ fn storages(cluster: &Inventory<'_>) -> String {
 /// What the storage lies on: the properties that say so.
 fn place(storage: &Storage<'_>) -> String {
     const PLACES: [&str; 14] = [
-        "server", "portal", "export", "share", "target", "path", "vgname", "thinpool", "pool", "namespace", "datastore", "fs-name",
-        "monhost", "mountpoint",
+        "server",
+        "portal",
+        "export",
+        "share",
+        "target",
+        "path",
+        "vgname",
+        "thinpool",
+        "pool",
+        "namespace",
+        "datastore",
+        "fs-name",
+        "monhost",
+        "mountpoint",
     ];
     let parts = PLACES.iter().filter_map(|key| Some(format!("{key}={}", storage.text(key)?)));
     parts.collect::<Vec<_>>().join(" ")
@@ -122,7 +143,8 @@ fn guests(cluster: &Inventory<'_>) -> String {
     let mut table =
         table(&["VMID", "NODE", "TYPE", "NAME", "CPUS", "MEMORY", "DISKS", "REMARKS"], &[0, 4, 5, 6]);
     for guest in &cluster.guests {
-        let disks: u64 = guest.volumes.iter().filter(|volume| is_disk(volume)).filter_map(|volume| volume.size).sum();
+        let disks: u64 =
+            guest.volumes.iter().filter(|volume| is_disk(volume)).filter_map(|volume| volume.size).sum();
         table.add_row([
             guest.vmid.to_string(),
             guest.node.to_string(),
@@ -139,7 +161,7 @@ fn guests(cluster: &Inventory<'_>) -> String {
 
 /// Whether it counts as disk space of the guest's current state.
 fn is_disk(volume: &Referenced) -> bool {
-    let role = matches!(volume.role, VolumeRole::Disk | VolumeRole::RootFs | VolumeRole::MountPoint);
+    let role = matches!(volume.role, VolumeRole::Disk | VolumeRole::RootDisk | VolumeRole::MountPoint);
     role && volume.section.is_empty() && matches!(volume.target, Target::Volume(_))
 }
 
@@ -195,7 +217,11 @@ fn volumes(out: &mut impl Write, guest: &Guest<'_>) -> io::Result<()> {
 
 /// `scsi0`, or `initial/scsi0` in a section.
 fn label(volume: &Referenced) -> String {
-    if volume.section.is_empty() { volume.key.to_string() } else { format!("{}/{}", volume.section, volume.key) }
+    if volume.section.is_empty() {
+        volume.key.to_string()
+    } else {
+        format!("{}/{}", volume.section, volume.key)
+    }
 }
 
 /// What the reference means, in words: `disk, raw, 8G`.
@@ -205,14 +231,14 @@ fn meaning(volume: &Referenced) -> String {
             VolumeRole::Disk => "disk",
             VolumeRole::Cdrom => "medium",
             VolumeRole::CloudInit => "cloud-init drive",
-            VolumeRole::EfiVars => "EFI variables",
-            VolumeRole::TpmState => "TPM state",
-            VolumeRole::RootFs => "root file system",
+            VolumeRole::Efi => "EFI variables",
+            VolumeRole::Tpm => "TPM state",
+            VolumeRole::RootDisk => "root file system",
             VolumeRole::MountPoint => "mount point",
             VolumeRole::Unused => "detached",
-            VolumeRole::VmState => "saved memory",
-            VolumeRole::HookScript => "hook script",
-            VolumeRole::CloudInitFile => "cloud-init file",
+            VolumeRole::State => "saved memory",
+            VolumeRole::Hookscript => "hook script",
+            VolumeRole::CustomCloudInit => "cloud-init file",
             VolumeRole::Fleecing => "fleecing image",
             _ => "volume",
         }

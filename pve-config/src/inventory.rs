@@ -29,8 +29,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bstr::{BStr, BString, ByteSlice};
 
-use problem::{Owner, Surroundings, is_exclusive};
 pub use problem::{BaseState, Problem};
+use problem::{Owner, Surroundings};
 pub use volume::{Referenced, Target, Volume};
 
 use crate::diagnostic::Diagnostic;
@@ -127,7 +127,8 @@ impl<'f> Inventory<'f> {
     pub fn problems(&self) -> impl Iterator<Item = (&Guest<'f>, &Referenced, &Problem)> {
         self.guests.iter().flat_map(|guest| {
             let of_guest = guest.volumes.iter();
-            of_guest.flat_map(move |volume| volume.problems.iter().map(move |problem| (guest, volume, problem)))
+            of_guest
+                .flat_map(move |volume| volume.problems.iter().map(move |problem| (guest, volume, problem)))
         })
     }
 
@@ -144,7 +145,7 @@ impl<'f> Inventory<'f> {
         for (guest, found) in self.guests.iter().zip(&references) {
             for reference in found {
                 owners.entry(guest.vmid).or_default().add(reference.volume);
-                if is_exclusive(reference.role) {
+                if reference.role.is_guest_data() {
                     users.entry(reference.volume).or_default().insert(guest.vmid);
                 }
             }
@@ -305,14 +306,20 @@ mod tests {
     fn only_guests_of_nodes_count() {
         assert_eq!(guest_file(b"qemu-server/100.conf"), Some((GuestKind::Qemu, 100)));
         assert_eq!(guest_file(b"lxc/7.conf"), Some((GuestKind::Lxc, 7)));
-        for path in ["qemu-server/0100.conf", "a/qemu-server/100.conf", "qemu-server/4294967296.conf", "qemu-server/.keep"] {
+        for path in [
+            "qemu-server/0100.conf",
+            "a/qemu-server/100.conf",
+            "qemu-server/4294967296.conf",
+            "qemu-server/.keep",
+        ] {
             assert_eq!(guest_file(path.as_bytes()), None, "{path}");
         }
     }
 
     #[test]
     fn counts_what_waits() {
-        let files = [("/nodes/a/qemu-server/100.conf", &b"ciuser: x\n[PENDING]\nmemory: 1\ndelete: ciuser\n"[..])];
+        let files =
+            [("/nodes/a/qemu-server/100.conf", &b"ciuser: x\n[PENDING]\nmemory: 1024\ndelete: ciuser\n"[..])];
         let cluster = Inventory::new(files);
         assert_eq!(cluster.guests[0].pending_changes(), 2);
         assert_eq!(cluster.nodes, ["a"]);

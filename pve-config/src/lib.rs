@@ -7,6 +7,7 @@ mod diagnostic;
 mod digest;
 pub mod format;
 pub mod guest;
+pub mod inventory;
 mod name_index;
 pub mod property;
 pub mod rule;

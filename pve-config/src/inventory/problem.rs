@@ -7,8 +7,8 @@ use bstr::{BStr, BString, ByteSlice};
 use pve_volid::{ContentType, NameRule, VolumeId, VolumeName, VolumeType};
 use serde::{Serialize, Serializer};
 
-use super::volume::{Referenced, Target, Volume};
 use super::Guest;
+use super::volume::{Referenced, Target, Volume};
 use crate::guest::{GuestKind, SectionId, VolumeReference, VolumeRole};
 use crate::storage::{Storage, StorageConfig};
 
@@ -156,11 +156,6 @@ pub(super) struct Owner<'s> {
     volumes: Vec<&'s BStr>,
 }
 
-/// Whether two guests that use one volume in that way get in each other's way.
-pub(super) fn is_exclusive(role: VolumeRole) -> bool {
-    !matches!(role, VolumeRole::Cdrom | VolumeRole::HookScript | VolumeRole::CloudInitFile)
-}
-
 impl Surroundings<'_> {
     pub(super) fn resolve(&self, guest: &Guest<'_>, reference: &VolumeReference<'_>) -> Referenced {
         let mut problems = Vec::new();
@@ -207,7 +202,7 @@ impl Surroundings<'_> {
                 }
             }
         }
-        if is_exclusive(reference.role) {
+        if reference.role.is_guest_data() {
             let others = self.users.get(reference.volume).into_iter().flatten();
             let others = others.filter(|other| **other != guest.vmid);
             problems.extend(others.map(|other| Problem::Shared { other: *other }));
@@ -291,10 +286,10 @@ fn storage_problems(guest: &Guest<'_>, storage: &Storage<'_>, problems: &mut Vec
 /// used so.
 fn needed_content(kind: GuestKind, role: VolumeRole, vtype: VolumeType) -> Option<ContentType> {
     match (role, vtype) {
-        (VolumeRole::HookScript | VolumeRole::CloudInitFile, VolumeType::Snippets) => {
+        (VolumeRole::Hookscript | VolumeRole::CustomCloudInit, VolumeType::Snippets) => {
             Some(ContentType::Snippets)
         }
-        (VolumeRole::HookScript | VolumeRole::CloudInitFile, _) => None,
+        (VolumeRole::Hookscript | VolumeRole::CustomCloudInit, _) => None,
         (VolumeRole::Cdrom, VolumeType::Iso) => Some(ContentType::Iso),
         (_, VolumeType::Images) => Some(match kind {
             GuestKind::Qemu => ContentType::Images,

@@ -85,15 +85,8 @@ pub struct Volume {
 impl Volume {
     /// A volume, with what its name says on a storage of that type.
     pub(super) fn new(id: VolumeId, storage_type: Option<StorageType>) -> Self {
-        let bare = Volume {
-            storage_type,
-            vtype: None,
-            format: None,
-            owner: None,
-            base: None,
-            is_base: false,
-            id,
-        };
+        let bare =
+            Volume { storage_type, vtype: None, format: None, owner: None, base: None, is_base: false, id };
         let Some(name) = storage_type.and_then(|kind| VolumeName::read(kind, bare.id.volname()).ok()) else {
             return bare;
         };
