@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::hint::black_box;
 
+use bstr::ByteSlice;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pve_volid::{
     ArchiveName, FreeName, LvLine, LvmThinFilter, StorageType, VmId, VolumeIdRef, VolumeName, Wanted,
@@ -116,7 +117,7 @@ fn logical_volumes(c: &mut Criterion) {
             "  {vg}:{name}:34359738368:{attr}:{pool}:12.50:::aBcDeF-1234-5678-9abc-def0-1234-abcdef:pve-vm-{vmid}::1700000000"
         );
     }
-    let lines = || output.as_bytes().split(|byte| *byte == b'\n');
+    let lines = || output.as_bytes().lines();
     let listed = |filter: &LvmThinFilter<'_>| {
         lines().filter_map(LvLine::parse).filter(|lv| filter.judge(lv).is_ok()).count()
     };

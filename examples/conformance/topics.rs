@@ -2,6 +2,7 @@
 //! The topics that are covered: a file each, listed here.
 
 mod backup_names;
+mod cloudinit;
 mod free_disk_name;
 mod list_images;
 mod path_to_volume_id;
@@ -25,6 +26,7 @@ use crate::Topic;
 /// Every covered topic, in the order of their names.
 pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "BACKUP_NAMES", run: backup_names::run },
+    Topic { name: "CLOUDINIT", run: cloudinit::run },
     Topic { name: "FREE_DISK_NAME", run: free_disk_name::run },
     Topic { name: "LIST_IMAGES", run: list_images::run },
     Topic { name: "PATH_TO_VOLUME_ID", run: path_to_volume_id::run },

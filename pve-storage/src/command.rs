@@ -154,6 +154,12 @@ impl Command {
         self
     }
 
+    /// The same command with other arguments where `change` gives some.
+    pub(crate) fn map_arguments(&self, mut change: impl FnMut(&[u8]) -> Option<BString>) -> Self {
+        let args = self.args.iter().map(|arg| change(arg).unwrap_or_else(|| arg.clone())).collect();
+        Command { args, ..self.clone() }
+    }
+
     /// The program, as a path or a bare name.
     #[must_use]
     pub fn program(&self) -> &BStr {

@@ -262,6 +262,9 @@ pub struct RemoteError(pub String);
 
 /// The machine: everything outside this program that an operation looks at or changes.
 ///
+/// [`LocalHost`](crate::LocalHost) is the real one, [`MemoryHost`](crate::MemoryHost) lives in memory,
+/// [`Planning`](crate::Planning) looks at another one and only notes the changes.
+///
 /// All paths are absolute.
 pub trait Host: Runner {
     /// What stands at `path`, links followed; `None` if nothing does.

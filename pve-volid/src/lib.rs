@@ -173,6 +173,7 @@ mod name;
 mod naming;
 mod node_name;
 mod prune;
+mod raw_name;
 mod serde_text;
 mod storage_id;
 mod storage_type;
@@ -194,11 +195,11 @@ pub use listing::{
 };
 pub use name::{BaseName, NameRule, VolumeName, VolumeNameError};
 pub use naming::{
-    BASE_SNAPSHOT, MIGRATION_SNAPSHOT, Naming, Owner, REPLICATION_SNAPSHOT_PREFIX, RawName, Role,
-    SnapshotPlace,
+    BASE_SNAPSHOT, MIGRATION_SNAPSHOT, Naming, Owner, REPLICATION_SNAPSHOT_PREFIX, SnapshotPlace,
 };
 pub use node_name::NodeName;
 pub use prune::{PruneCandidate, PruneMark, Retention, prune};
+pub use raw_name::{RawName, Role};
 pub use storage_id::{StorageId, StorageIdRef};
 pub use storage_type::{ContentType, StorageType, VolumeType};
 pub use vmid::{Digits, VmId};

@@ -49,6 +49,27 @@ impl VmId {
         Self::read(text).ok_or_else(|| IdError::VmId(text.into()))
     }
 
+    /// Writes the id into `buffer`, for calls that compare owners as text.
+    ///
+    /// ```
+    /// use pve_volid::{Digits, VmId, Wanted};
+    ///
+    /// let mut buffer = [0; 9];
+    /// let wanted = Wanted::Guest(VmId::MIN.digits(&mut buffer));
+    /// assert!(wanted.owner(Digits::new(b"100")).is_ok());
+    /// ```
+    #[must_use]
+    pub fn digits(self, buffer: &mut [u8; 9]) -> Digits<'_> {
+        let count = self.0.ilog10() as usize + 1;
+        let mut rest = self.0;
+        let text = buffer.get_mut(..count).unwrap_or_default();
+        for byte in text.iter_mut().rev() {
+            *byte = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        Digits::known(text)
+    }
+
     fn read(text: &[u8]) -> Option<Self> {
         if !(3..=9).contains(&text.len())
             || text.first() == Some(&b'0')
@@ -197,6 +218,7 @@ mod tests {
         for (text, number) in [("100", 100), ("999999999", 999_999_999), ("5000", 5000)] {
             let vmid: VmId = text.parse().unwrap();
             assert_eq!((vmid.get(), vmid.to_string().as_str()), (number, text));
+            assert_eq!(vmid.digits(&mut [0; 9]).as_bstr(), text);
         }
         for text in ["", "99", "099", "0100", "1000000000", "10a", " 100", "100\n", "-100", "+100"] {
             assert_eq!(text.parse::<VmId>(), Err(IdError::VmId(text.into())));

@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use bstr::{BStr, BString, ByteSlice};
+use pve_config::vm::IpConfig;
 
 /// The addresses of an interface. Both absent: the guest gets the interface without any address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,37 +50,12 @@ pub enum Ipv6 {
     },
 }
 
-/// The values of the keys of an `ipconfigN`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct IpConfigText<'a> {
-    /// `ip`
-    pub ip: Option<&'a BStr>,
-    /// `gw`
-    pub gw: Option<&'a BStr>,
-    /// `ip6`
-    pub ip6: Option<&'a BStr>,
-    /// `gw6`
-    pub gw6: Option<&'a BStr>,
-}
-
-impl Addresses {
-    /// What valid values come to (spec: cloud-init, "ipconfigN").
-    ///
-    /// A gateway beside an address that is not fixed voids the whole option: the interface stays, without
-    /// addresses. An option that sets nothing stands for DHCP in both protocols.
-    #[must_use]
-    pub fn evaluate(text: IpConfigText<'_>) -> Self {
-        let IpConfigText { ip, gw, ip6, gw6 } = text;
-        let fixed_ipv6 = ip6.is_some_and(|value| !matches!(value.as_bytes(), b"auto" | b"dhcp" | b"manual"));
-        if (gw.is_some() && ip.is_some_and(|value| value == "dhcp")) || (gw6.is_some() && !fixed_ipv6) {
-            return Addresses::default();
-        }
-        if ip.is_none() && ip6.is_none() {
-            return Addresses { ipv4: Some(Ipv4::Dhcp), ipv6: Some(Ipv6::Dhcp) };
-        }
+impl From<IpConfig<'_>> for Addresses {
+    /// The addresses of an option as [`IpConfig::read`] understands it.
+    fn from(config: IpConfig<'_>) -> Self {
         Addresses {
-            ipv4: ip.map(|value| Ipv4::read(value, gw)),
-            ipv6: ip6.map(|value| Ipv6::read(value, gw6)),
+            ipv4: config.ip.map(|value| Ipv4::read(value, config.gw)),
+            ipv6: config.ip6.map(|value| Ipv6::read(value, config.gw6)),
         }
     }
 }
@@ -123,25 +99,23 @@ pub(super) fn dotted_mask(prefix: u8) -> String {
 mod tests {
     use super::*;
 
-    fn evaluate(ip: &str, gw: &str, ip6: &str, gw6: &str) -> Addresses {
-        fn set(text: &str) -> Option<&BStr> {
-            (!text.is_empty()).then_some(text.into())
-        }
-        Addresses::evaluate(IpConfigText { ip: set(ip), gw: set(gw), ip6: set(ip6), gw6: set(gw6) })
+    fn addresses(text: &str) -> Addresses {
+        IpConfig::read(text.as_bytes()).map_or_else(|_| Addresses::default(), Addresses::from)
     }
 
     #[test]
     fn a_gateway_without_a_fixed_address_voids_the_option() {
-        assert_eq!(evaluate("dhcp", "192.0.2.1", "auto", ""), Addresses::default());
-        for ip6 in ["", "auto", "dhcp", "manual"] {
-            assert_eq!(evaluate("dhcp", "", ip6, "2001:db8::1"), Addresses::default());
+        assert_eq!(addresses("ip=dhcp,gw=192.0.2.1,ip6=auto"), Addresses::default());
+        for ip6 in ["auto", "dhcp", "manual"] {
+            let text = format!("ip=dhcp,ip6={ip6},gw6=2001:db8::1");
+            assert_eq!(addresses(&text), Addresses::default(), "{text}");
         }
-        assert_eq!(evaluate("manual", "192.0.2.1", "", "").ipv4, Some(Ipv4::Manual));
+        assert_eq!(addresses("ip=manual,gw=192.0.2.1").ipv4, Some(Ipv4::Manual));
     }
 
     #[test]
     fn nothing_set_means_dhcp() {
-        assert_eq!(evaluate("", "", "", ""), Addresses { ipv4: Some(Ipv4::Dhcp), ipv6: Some(Ipv6::Dhcp) });
+        assert_eq!(addresses(","), Addresses { ipv4: Some(Ipv4::Dhcp), ipv6: Some(Ipv6::Dhcp) });
     }
 
     #[test]

@@ -4,8 +4,10 @@
 use std::io;
 
 use bstr::{BStr, BString};
+use pve_config::guest::VmSection;
+use pve_config::vm::CiCustom;
 
-use super::GenerateError;
+use super::{CloudInitType, GenerateError};
 
 /// Largest custom file, in bytes.
 pub const MAX_PART: usize = 1024 * 1024;
@@ -23,25 +25,13 @@ pub struct CustomParts {
     pub vendor: Option<Vec<u8>>,
 }
 
-/// The volumes that a value of `cicustom` names.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CustomVolumes<'a> {
-    /// `network`
-    pub network: Option<&'a BStr>,
-    /// `user`
-    pub user: Option<&'a BStr>,
-    /// `meta`
-    pub meta: Option<&'a BStr>,
-    /// `vendor`
-    pub vendor: Option<&'a BStr>,
-}
-
 /// Where snippets come from: a storage, or a map in tests.
 pub trait SnippetSource {
-    /// The content of a snippet. At most `limit` + 1 bytes of it are wanted, so that a huge file costs nothing.
+    /// The content of a snippet. More than `limit` bytes of it are not wanted.
     ///
     /// # Errors
-    /// `InvalidInput` where the volume is not of content type snippets, everything else where it cannot be read.
+    /// `InvalidInput` where the volume is not of content type snippets, `FileTooLarge` where it has more than
+    /// `limit` bytes (returning them is as good), everything else where it cannot be read.
     fn read(&mut self, volid: &BStr, limit: usize) -> io::Result<Vec<u8>>;
 }
 
@@ -52,11 +42,25 @@ impl<F: FnMut(&BStr, usize) -> io::Result<Vec<u8>>> SnippetSource for F {
 }
 
 impl CustomParts {
+    /// Reads the files that a main section's `cicustom` names; nothing without that option, and nothing for
+    /// OpenNebula, whose one file cannot be replaced.
+    ///
+    /// # Errors
+    /// As [`CustomParts::read`].
+    pub fn of_config(main: &VmSection<'_>, source: &mut impl SnippetSource) -> Result<Self, GenerateError> {
+        let kind = main.get("citype").and_then(|word| CloudInitType::from_bytes(word));
+        if kind == Some(CloudInitType::OpenNebula) {
+            return Ok(CustomParts::default());
+        }
+        let volumes = main.get("cicustom").and_then(|value| CiCustom::parse(value).ok());
+        CustomParts::read(volumes.unwrap_or_default(), source)
+    }
+
     /// Reads the files, in the order network, user, meta, vendor.
     ///
     /// # Errors
     /// The first file that is no snippet, cannot be read, or is larger than [`MAX_PART`].
-    pub fn read(volumes: CustomVolumes<'_>, source: &mut impl SnippetSource) -> Result<Self, GenerateError> {
+    pub fn read(volumes: CiCustom<'_>, source: &mut impl SnippetSource) -> Result<Self, GenerateError> {
         let mut part = |part: &'static str, volid: Option<&BStr>| {
             let Some(volid) = volid else { return Ok(None) };
             let place = || BString::from(volid);
@@ -67,6 +71,9 @@ impl CustomParts {
                 Ok(content) => Ok(Some(content)),
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                     Err(GenerateError::NotASnippet { part, volid: place() })
+                }
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                    Err(GenerateError::PartTooLarge { part, volid: place() })
                 }
                 Err(source) => Err(GenerateError::Unreadable { part, volid: place(), source }),
             }
@@ -97,21 +104,15 @@ mod tests {
             }
         };
         let volid = |text| Some(BStr::new(text));
-        let volumes = CustomVolumes {
-            network: volid("s:snippets/n"),
-            user: volid("s:snippets/u"),
-            ..Default::default()
-        };
+        let volumes =
+            CiCustom { network: volid("s:snippets/n"), user: volid("s:snippets/u"), ..Default::default() };
         let parts = CustomParts::read(volumes, &mut source).unwrap();
         assert_eq!((parts.network, parts.user, parts.meta), (Some(Vec::new()), Some(Vec::new()), None));
-        let volumes = CustomVolumes {
-            meta: volid("s:snippets/big"),
-            vendor: volid("s:snippets/v"),
-            ..Default::default()
-        };
+        let volumes =
+            CiCustom { meta: volid("s:snippets/big"), vendor: volid("s:snippets/v"), ..Default::default() };
         let error = CustomParts::read(volumes, &mut source).unwrap_err();
         assert!(matches!(error, GenerateError::PartTooLarge { part: "meta", .. }), "{error}");
-        let volumes = CustomVolumes { user: volid("s:images/1"), ..Default::default() };
+        let volumes = CiCustom { user: volid("s:images/1"), ..Default::default() };
         let error = CustomParts::read(volumes, &mut source).unwrap_err();
         assert!(matches!(error, GenerateError::NotASnippet { part: "user", .. }), "{error}");
         assert_eq!(asked, ["s:snippets/n", "s:snippets/u", "s:snippets/big", "s:images/1"]);

@@ -28,7 +28,7 @@ impl Settings {
     /// # Errors
     /// As [`Settings::files`].
     pub fn dump(&self, part: DumpPart) -> Result<Vec<u8>, GenerateError> {
-        let no_cloud = self.kind() == CloudInitType::NoCloud;
+        let no_cloud = matches!(self.kind(), Ok(CloudInitType::NoCloud));
         let network = || if no_cloud { nocloud::network_config(self) } else { config_drive::network(self) };
         match part {
             DumpPart::User => Ok(user_data::user_data(self)),

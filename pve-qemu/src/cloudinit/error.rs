@@ -12,6 +12,12 @@ use crate::iso::ImageError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum GenerateError {
+    /// `citype` names no form.
+    #[error("citype: {value:?} is not one of configdrive2, nocloud, opennebula")]
+    UnknownType {
+        /// The value.
+        value: BString,
+    },
     /// `ip=manual` has no form in any image.
     #[error(
         "ipconfig{index} says ip=manual, which cloud-init images cannot express; give an address or dhcp, or delete the option"

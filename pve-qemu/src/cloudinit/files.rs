@@ -31,7 +31,7 @@ impl Settings {
     /// # Errors
     /// See [`GenerateError`]: an address that the form cannot express, a missing hardware address, or too much data.
     pub fn files(&self, custom: CustomParts) -> Result<FileSet, GenerateError> {
-        let kind = self.kind();
+        let kind = self.kind()?;
         if kind == CloudInitType::OpenNebula {
             let files = vec![("/context.sh", open_nebula::context(self)?)];
             return Ok(FileSet { kind, files, instance_id: None });

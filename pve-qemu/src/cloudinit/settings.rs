@@ -2,10 +2,12 @@
 //! Everything the images are made of: what a configuration and the host say about a guest's identity.
 
 use bstr::{BStr, BString, ByteSlice};
+use pve_config::guest::VmSection;
+use pve_config::vm::{IpConfig, Net};
 use pve_volid::VmId;
 
 use super::ssh_keys::{decode_ssh_keys, is_space};
-use super::{Addresses, CloudInitType, Resolver};
+use super::{Addresses, CloudInitType, GenerateError, Resolver};
 
 /// The settings of one guest, read from its configuration or put together by hand.
 ///
@@ -19,8 +21,8 @@ pub struct Settings {
     pub name: Option<BString>,
     /// Whether `ostype` is a Windows. It decides the default type and the variant of the config drive.
     pub windows: bool,
-    /// `citype`, if the configuration has it.
-    pub citype: Option<CloudInitType>,
+    /// `citype`
+    pub citype: Option<BString>,
     /// `ciuser`
     pub user: Option<BString>,
     /// `cipassword`, as stored: plain or hashed.
@@ -72,10 +74,54 @@ impl Settings {
         }
     }
 
-    /// The form of the image: `citype`, or what suits the guest's operating system.
+    /// The settings in a VM's main section.
+    ///
+    /// Interfaces are the `netN` that have an `ipconfigN`; an `ipconfigN` that cannot be used leaves its interface
+    /// without addresses (spec: cloud-init, "Interfaces considered").
+    ///
+    /// ```
+    /// use pve_config::guest::VmConfig;
+    /// use pve_qemu::cloudinit::{Resolver, Settings};
+    ///
+    /// let text = b"name: web\nciuser: admin\nnet0: virtio=BC:24:11:00:00:01,bridge=vmbr0\nipconfig0: ip=dhcp\n";
+    /// let (config, _) = VmConfig::parse(text);
+    /// let settings = Settings::of_config(&config.main, 100.try_into()?, Resolver::default());
+    /// assert_eq!(settings.user, Some("admin".into()));
+    /// assert_eq!(settings.interfaces.len(), 1);
+    /// # Ok::<(), pve_volid::IdError>(())
+    /// ```
     #[must_use]
-    pub fn kind(&self) -> CloudInitType {
-        self.citype.unwrap_or_else(|| CloudInitType::default_of(self.windows))
+    pub fn of_config(main: &VmSection<'_>, vmid: VmId, resolver: Resolver) -> Self {
+        let text = |key: &str| main.get(key).map(BString::from);
+        Settings {
+            name: text("name"),
+            windows: main.get("ostype").is_some_and(|ostype| windows_version(ostype) > 0),
+            citype: text("citype"),
+            user: text("ciuser"),
+            password: text("cipassword"),
+            upgrade: main.get("ciupgrade").is_none_or(|value| is_true(value)),
+            search_domain: text("searchdomain"),
+            name_servers: text("nameserver"),
+            ssh_keys: text("sshkeys"),
+            interfaces: main
+                .iter()
+                .filter_map(|(key, value)| Interface::of_option(main, key, value))
+                .collect(),
+            resolver,
+            vmid,
+        }
+    }
+
+    /// The form of the image: `citype`, or what suits the guest's operating system.
+    ///
+    /// # Errors
+    /// [`GenerateError::UnknownType`]: a configuration file may hold any word.
+    pub fn kind(&self) -> Result<CloudInitType, GenerateError> {
+        match &self.citype {
+            None => Ok(CloudInitType::default_of(self.windows)),
+            Some(word) => CloudInitType::from_bytes(word)
+                .ok_or_else(|| GenerateError::UnknownType { value: word.clone() }),
+        }
     }
 
     /// Gives every interface without a hardware address one from `draw`.
@@ -126,6 +172,22 @@ impl Settings {
     #[must_use]
     pub fn decoded_ssh_keys(&self) -> Option<BString> {
         self.ssh_keys.as_ref().map(|value| decode_ssh_keys(value))
+    }
+}
+
+impl Interface {
+    /// The interface of an option `netN`, if there is an `ipconfigN`.
+    fn of_option(main: &VmSection<'_>, key: &BStr, value: &BStr) -> Option<Self> {
+        let digits = key.strip_prefix(b"net")?;
+        let index = digits.to_str().ok()?.parse().ok()?;
+        let addresses = main.get([b"ipconfig", digits].concat())?;
+        let device = Net::parse(value).ok();
+        Some(Interface {
+            index,
+            mac: device.and_then(|device| device.macaddr).map(BString::from),
+            mtu: device.and_then(|device| device.mtu).map(|mtu| mtu.to_string().into()),
+            addresses: IpConfig::read(addresses).map_or_else(|_| Addresses::default(), Addresses::from),
+        })
     }
 }
 

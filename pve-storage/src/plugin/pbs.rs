@@ -8,6 +8,7 @@ use bstr::{BStr, BString, ByteSlice};
 use pve_volid::{ContentType, ImageFormat, StorageType, VolumeName, Wanted};
 use serde_json::Value;
 
+pub(crate) use client::snapshot_list;
 pub use client::{KeepOptions, prune};
 
 use super::{Plugin, bracketed, concat, no_snapshots, parse_as};

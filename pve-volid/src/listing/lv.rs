@@ -39,9 +39,17 @@ impl<'a> LvLine<'a> {
     /// Splits a line. None for lines without name of a volume group or logical volume, which the listing skips.
     #[must_use]
     pub fn parse(line: &'a [u8]) -> Option<Self> {
-        let white = |c: char| u8::try_from(c).is_ok_and(is_white_space);
-        let mut fields = line.trim_with(white).split(|byte| *byte == b':').map(BStr::new);
-        let mut next = || fields.next().unwrap_or_default();
+        let start = line.iter().take_while(|byte| is_white_space(**byte)).count();
+        let end = line.iter().rev().take_while(|byte| is_white_space(**byte)).count();
+        let line = line.get(start..line.len() - end)?;
+        let mut colons = memchr::memchr_iter(b':', line);
+        let mut from = 0;
+        let mut next = || {
+            let to = colons.next().unwrap_or(line.len());
+            let field = line.get(from..to).unwrap_or_default();
+            from = to + 1;
+            field.as_bstr()
+        };
         let line = LvLine {
             vg: next(),
             lv: next(),

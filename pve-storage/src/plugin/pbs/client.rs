@@ -58,6 +58,18 @@ pub(super) fn json(session: &Session<'_>, command: Command, storage: &Storage) -
     serde_json::from_slice(&output.stdout).map_err(|e| strange(&command, format!("not JSON: {e}")))
 }
 
+/// The question for all snapshots of a datastore, or for those of one backup id; `password` as its file has it.
+pub(crate) fn snapshot_list(storage: &Storage, password: Option<&[u8]>) -> Result<Command> {
+    let mut command = Command::query(PROGRAM).args(["snapshot", "list", "--output-format=json"]);
+    if let Some(line) = password.and_then(|text| text.lines().next()) {
+        command = command.env("PBS_PASSWORD", line);
+    }
+    if let Some(fingerprint) = storage.get("fingerprint") {
+        command = command.env("PBS_FINGERPRINT", fingerprint);
+    }
+    with_repository(command, storage)
+}
+
 /// How many backups of a group are kept, by the names of the options (`keep-last` …); a count of 0 is left out.
 pub type KeepOptions<'a> = [(&'a str, u64)];
 

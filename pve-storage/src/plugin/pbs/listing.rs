@@ -31,9 +31,10 @@ pub(super) fn backups(
 fn list_one(storage: &Storage, snapshot: &Value, wanted: Wanted<'_>, listing: &mut Listing) -> Result<()> {
     let text = |member: &str| snapshot.get(member).and_then(Value::as_str).unwrap_or_default();
     let (kind, id) = (text("backup-type"), text("backup-id"));
-    let time = snapshot.get("backup-time").and_then(Value::as_i64).unwrap_or(0);
+    let time = snapshot.get("backup-time").and_then(Value::as_i64);
+    let written = time.and_then(utc_text).unwrap_or_default();
     let size = snapshot.get("size").and_then(Value::as_u64);
-    let volname = concat([b"backup/", kind.as_bytes(), b"/", id.as_bytes(), b"/", utc_text(time).as_bytes()]);
+    let volname = concat([b"backup/", kind.as_bytes(), b"/", id.as_bytes(), b"/", written.as_bytes()]);
     let subtype = match kind {
         "vm" => Ok("qemu"),
         "ct" => Ok("lxc"),
@@ -43,7 +44,7 @@ fn list_one(storage: &Storage, snapshot: &Value, wanted: Wanted<'_>, listing: &m
         let owner = Digits::new(id.as_bytes()).ok_or(Invisible::NoMatch)?;
         wanted.owner(Some(owner))?;
         wanted.volname(&volname)?;
-        Ok((subtype, owner))
+        if written.is_empty() { Err(Invisible::NoMatch) } else { Ok((subtype, owner)) }
     });
     let (subtype, owner) = match judged {
         Ok(found) => found,
@@ -56,7 +57,7 @@ fn list_one(storage: &Storage, snapshot: &Value, wanted: Wanted<'_>, listing: &m
     listing.show(Image {
         owner: Some(owner.as_bstr().to_owned()),
         size: Some(size.unwrap_or(1)),
-        ctime: Some(time),
+        ctime: time,
         backup: Some(BackupAttributes {
             subtype,
             notes: notes.map(Into::into),
