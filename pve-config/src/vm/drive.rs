@@ -468,15 +468,24 @@ impl<'t> Drive<'t> {
     pub fn read_with(id: DriveId, text: &'t [u8], alloc: bool) -> Result<Self, ValueError> {
         let options = ParseOptions::default().skipping(GEOMETRY).allocating(alloc);
         let properties = id.bus.format().parse_options(text, &options)?;
+        Self::read_parsed(id, text, &properties)
+    }
+
+    /// As [`Drive::read`], for a text that was parsed already with the format of the drive's bus.
+    ///
+    /// # Errors
+    ///
+    /// As [`Drive::read`].
+    pub fn read_parsed(id: DriveId, text: &'t [u8], properties: &Properties<'t>) -> Result<Self, ValueError> {
         let mut drive = if id.bus == Bus::Unused {
             Self::new(properties.get("file").unwrap_or_default())
         } else {
-            Self::from_properties(&properties).map_err(|error| error.within(0, "size"))?
+            Self::from_properties(properties).map_err(|error| error.within(0, "size"))?
         };
         let conflict = drive.convert_byte_limits().or_else(|| drive.contradiction(id.bus));
         match conflict {
             None => Ok(drive),
-            Some((key, reason)) => Err(conflict_error(&properties, text, key, reason)),
+            Some((key, reason)) => Err(conflict_error(properties, text, key, reason)),
         }
     }
 
