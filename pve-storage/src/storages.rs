@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! All storages of a cluster.
 
-use bstr::{BStr, BString};
+use bstr::{BStr, BString, ByteSlice};
 use indexmap::IndexMap;
+use pve_config::storage::StorageConfig;
 
 use crate::error::{Error, Result};
 use crate::storage::Storage;
@@ -14,6 +15,28 @@ pub struct Storages {
 }
 
 impl Storages {
+    /// The storages of a parsed storage.cfg. Sections that are broken or of unknown type are not among them.
+    ///
+    /// ```
+    /// use pve_config::storage::StorageConfig;
+    /// use pve_storage::Storages;
+    ///
+    /// let config = StorageConfig::parse(b"lvmthin: local-lvm\n\tvgname pve\n\tthinpool data\n");
+    /// let storages = Storages::from_config(&config);
+    /// assert_eq!(storages.get("local-lvm").unwrap().get("vgname").unwrap(), "pve");
+    /// assert!(storages.get("local").is_some(), "every cluster has it");
+    /// ```
+    #[must_use]
+    pub fn from_config(config: &StorageConfig<'_>) -> Self {
+        let storages = config.storages().map(|section| {
+            let storage = Storage::new(section.id().to_owned(), section.kind().as_str());
+            section
+                .properties()
+                .fold(storage, |storage, (name, value)| storage.with(&name.to_str_lossy(), value))
+        });
+        storages.collect()
+    }
+
     /// The storage of this id.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Storage> {
