@@ -1,5 +1,103 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From a Proxmox VE virtual machine configuration to the exact QEMU command line.
+//!
+//! A virtual machine of Proxmox VE is a text of options (`nodes/NODE/qemu-server/VMID.conf`) and some volumes. What runs is
+//! a QEMU process whose command line is made anew at every start, from the configuration, the storages, and the host. This
+//! crate computes that command line as values, byte for byte as `qm showcmd` prints it, on any machine:
+//!
+//! ```
+//! use pve_config::guest::VmConfig;
+//! use pve_config::storage::StorageConfig;
+//! use pve_qemu::{Builder, Host, Options};
+//! use pve_storage::Storages;
+//!
+//! let storages = Storages::from_config(&StorageConfig::parse(b"lvmthin: fast\n\tvgname pve\n\tthinpool data\n"));
+//! let host = Host::default(); // a plain current node; or Host::probe(), or JSON
+//! let builder = Builder::new(&host, &storages);
+//!
+//! let text = b"cores: 2\nmemory: 2048\nscsi0: fast:vm-100-disk-0,discard=on\nnet0: virtio=BC:24:11:00:00:01,bridge=vmbr0\n";
+//! let (config, findings) = VmConfig::parse_with(text, &builder.context());
+//! assert!(findings.is_empty());
+//! let command = builder.build("100".parse()?, &config, &Options::default())?;
+//!
+//! assert!(command.shell_line().starts_with(b"/usr/bin/kvm -id 100 -name vm100 -no-shutdown"));
+//! assert!(command.iter().any(|argument| argument == "2,sockets=1,cores=2,maxcpus=2"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What a command line depends on
+//!
+//! * **The configuration**: a section of it, main or a snapshot's ([`Options::snapshot`]).
+//! * **The storages**: they know where a volume is and how QEMU is told so.
+//! * **The host**: the version of QEMU, CPU models, bridges, PCI and USB devices, what paths are. All of that is one plain
+//!   value, [`Host`], that can be written by hand, kept as JSON, or probed from a machine.
+//! * **The caller**: whether a migration or a saved state dictates machine and CPU ([`Options`]).
+//!
+//! Nothing else: [`Builder::build`] touches no file, no clock and no process. What a start has to do besides running the
+//! command (copy firmware variables, reserve PCI devices, start a TPM) is listed in [`CommandLine::effects`].
+//!
+//! # Machine versions
+//!
+//! The command line of the same configuration differs from version to version, but a running guest must not notice: the
+//! *machine type* (`pc-i440fx-9.2+pve1`) freezes what it sees. [`Feature`] is the table of everything that depends on a
+//! version; adding one is adding a line. [`pci`] is the table of the places that devices have for good.
+//!
+//! # Why is that there?
+//!
+//! Every part of every argument remembers which option, default or fact of the host it comes from, and under which rule:
+//! see [`CommandLine::explain`]. [`diff`] compares two command lines by meaning: what a newer QEMU or an edit of the
+//! configuration would change on the next start.
+//!
+//! # Talking to QEMU
+//!
+//! [`qmp`] is a small client for the protocol that a running QEMU is controlled by. [`cloudinit`] makes the files and images
+//! from which a guest configures itself at its first boot.
 
+mod argument;
+mod assembly;
+mod boot;
+mod bridge;
+mod builder;
+mod clock;
 pub mod cloudinit;
+mod command_line;
+mod conf;
+mod confidential;
+pub mod cpu;
+mod diff;
+mod display;
+mod drive;
+mod error;
+mod explain;
+mod firmware;
+pub mod host;
 pub mod iso;
+mod machine;
+mod mapping;
+mod memory;
+mod network;
+mod origin;
+mod passthrough;
+pub mod pci;
+mod peripheral;
+mod process;
+pub mod qmp;
+mod sharing;
+pub mod shell;
+mod topology;
+mod usb;
+pub mod version;
+
+pub use argument::{Arguments, Part};
+pub use boot::boot_disk;
+pub use builder::{Builder, Launch, LiveRestore, Options, State};
+pub use command_line::{CommandLine, Copy, Effects, PciPreparation, SharedDirectory};
+pub use diff::{Change, Difference, diff};
+pub use error::{
+    CommandError, DriveReason, MemoryReason, NetworkReason, Notice, PassthroughReason, Reason, ShareReason,
+    UsbReason, VolumeReason, Warning,
+};
+pub use explain::Explained;
+pub use host::Host;
+pub use origin::{Description, Key, Origin, Rule, Source};
+pub use version::{Feature, MachineVersion, QemuVersion, QemuVersionError};
