@@ -13,6 +13,7 @@ mod pmxcfs_mount;
 mod pmxcfs_state;
 mod property_string;
 mod prune;
+mod qemu_command;
 mod qemu_conf;
 mod section_config;
 mod storage_cfg;
@@ -35,6 +36,8 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "PMXCFS_DB", run: pmxcfs_db::run },
     Topic { name: "PROPERTY_STRING", run: property_string::run },
     Topic { name: "PRUNE", run: prune::run },
+    Topic { name: "QEMU_COMMAND", run: qemu_command::run },
+    Topic { name: "QEMU_COMMAND_DEVICES", run: qemu_command::run },
     Topic { name: "QEMU_CONF", run: qemu_conf::run },
     Topic { name: "SECTION_CONFIG", run: section_config::run },
     Topic { name: "STORAGE_CFG", run: storage_cfg::run },

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The host that a command line is computed for: assumed, read from a file, or this machine.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use pve_qemu::{Host, QemuVersion};
+
+use crate::cluster::{Cluster, Machine};
+
+/// Options about the host.
+#[derive(Args)]
+pub(crate) struct HostArgs {
+    /// Facts of the host as JSON; a plain current node if left out
+    #[arg(long, value_name = "FILE")]
+    host: Option<PathBuf>,
+    /// Take the facts of this machine
+    #[arg(long, conflicts_with = "host")]
+    probe: bool,
+    /// Version of QEMU on the host
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) qemu_version: Option<QemuVersion>,
+}
+
+impl HostArgs {
+    /// The host facts for a machine: what belongs to the cluster (mappings, CPU models) comes from its files.
+    pub(crate) fn host(&self, cluster: &Cluster, machine: &Machine) -> Result<Host, String> {
+        let mut host = match &self.host {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+                serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?
+            }
+            None if self.probe => Host::probe(),
+            None => Host::default(),
+        };
+        host.node.clone_from(&machine.node);
+        for (fact, path) in [
+            (&mut host.cpu_models_conf, "virtual-guest/cpu-models.conf"),
+            (&mut host.pci_mapping, "mapping/pci.cfg"),
+            (&mut host.usb_mapping, "mapping/usb.cfg"),
+            (&mut host.dir_mapping, "mapping/directory.cfg"),
+        ] {
+            let text = cluster.read_text(path);
+            if !text.is_empty() {
+                *fact = text;
+            }
+        }
+        Ok(match self.qemu_version {
+            Some(version) => host.with_qemu_version(version),
+            None => host,
+        })
+    }
+
+    /// Whether the facts are those of this machine, so that paths are looked at rather than assumed.
+    pub(crate) fn is_probed(&self) -> bool {
+        self.probe
+    }
+}
