@@ -13,7 +13,7 @@ use crate::plugin::Plugin;
 
 /// A configured storage: the values of its section and the [`Plugin`] of its type.
 ///
-/// Made from a parsed storage.cfg, or by hand:
+/// Made from a parsed storage.cfg by [`Storages::from_config`](crate::Storages::from_config), or by hand:
 ///
 /// ```
 /// use pve_storage::{Facts, Storage};
@@ -82,6 +82,13 @@ impl Storage {
                 self.properties.insert(property.to_owned(), value.into());
             }
         }
+        self
+    }
+
+    /// The same storage, used for these kinds of content.
+    #[must_use]
+    pub fn with_content(mut self, content: impl IntoIterator<Item = ContentType>) -> Self {
+        self.content = Some(content.into_iter().collect());
         self
     }
 

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! All storages of a cluster.
 
+use std::sync::Arc;
+
 use bstr::{BStr, BString, ByteSlice};
 use indexmap::IndexMap;
+use pve_config::section::SkipReason;
 use pve_config::storage::StorageConfig;
+use pve_volid::StorageId;
 
 use crate::error::{Error, Result};
+use crate::plugin::Plugin;
 use crate::storage::Storage;
 
 /// The storages of a cluster, in the order of storage.cfg.
@@ -15,26 +20,48 @@ pub struct Storages {
 }
 
 impl Storages {
-    /// The storages of a parsed storage.cfg. Sections that are broken or of unknown type are not among them.
+    /// The storages of a parsed storage.cfg. Those of types that are not built in come last; they answer every
+    /// operation with an error that names the type.
     ///
     /// ```
     /// use pve_config::storage::StorageConfig;
     /// use pve_storage::Storages;
     ///
-    /// let config = StorageConfig::parse(b"lvmthin: local-lvm\n\tvgname pve\n\tthinpool data\n");
-    /// let storages = Storages::from_config(&config);
-    /// assert_eq!(storages.get("local-lvm").unwrap().get("vgname").unwrap(), "pve");
-    /// assert!(storages.get("local").is_some(), "every cluster has it");
+    /// let text = b"lvmthin: local-lvm\n\tvgname pve\n\tthinpool data\n\nglusterfs: old\n\tvolume v\n";
+    /// let storages = Storages::from_config(&StorageConfig::parse(text));
+    /// let ids: Vec<&str> = storages.iter().map(|storage| storage.id().as_str()).collect();
+    /// assert_eq!(ids, ["local-lvm", "local", "old"]);
+    /// let error = storages.require("old")?.volume("vm-100-disk-0").unwrap_err();
+    /// assert_eq!(error.to_string(), "storage 'old' has type 'glusterfs', which no plugin here serves");
+    /// # Ok::<(), pve_storage::Error>(())
     /// ```
     #[must_use]
     pub fn from_config(config: &StorageConfig<'_>) -> Self {
-        let storages = config.storages().map(|section| {
-            let storage = Storage::new(section.id().to_owned(), section.kind().as_str());
-            section
-                .properties()
-                .fold(storage, |storage, (name, value)| storage.with(&name.to_str_lossy(), value))
-        });
-        storages.collect()
+        Self::from_config_with(config, |_| None)
+    }
+
+    /// The storages of a parsed storage.cfg; `plugins` knows plugins of types that are not built in.
+    #[must_use]
+    pub fn from_config_with(
+        config: &StorageConfig<'_>,
+        plugins: impl Fn(&BStr) -> Option<Arc<dyn Plugin>>,
+    ) -> Self {
+        let mut storages: Storages = config.storages().map(|entry| configured(&entry)).collect();
+        for section in config.unknown().filter(|section| section.reason == SkipReason::UnknownType) {
+            // a section whose id no volume id could name is no storage
+            let Ok(id) = StorageId::from_bytes(&section.id) else { continue };
+            let mut storage = match plugins(&section.kind) {
+                Some(plugin) => Storage::with_plugin(id, &*section.kind, plugin),
+                None => Storage::new(id, &*section.kind),
+            };
+            for (name, value) in &section.properties {
+                // a name that stands alone is a switch that is on
+                let value = value.as_ref().map_or(b"1".as_slice(), |value| value);
+                storage = storage.with(&name.to_str_lossy(), value);
+            }
+            storages.insert(storage);
+        }
+        storages
     }
 
     /// The storage of this id.
@@ -76,4 +103,14 @@ impl FromIterator<Storage> for Storages {
         }
         all
     }
+}
+
+/// A section of a built-in type.
+fn configured(entry: &pve_config::storage::Storage<'_>) -> Storage {
+    let mut storage = Storage::new(entry.id().to_owned(), entry.kind().as_str());
+    for (name, value) in entry.properties() {
+        storage = storage.with(&name.to_str_lossy(), value);
+    }
+    // an empty set of contents is written like the content `none`, and is something else
+    storage.with_content(entry.content().iter())
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The world of a recorded storage operation: its storages, and a machine in memory with its tree and answers.
 
-use pve_storage::{Exit, ImageFile, MemoryHost, Mount, Node, NodeKind, Output, Space, Storage, Storages};
+use pve_config::storage::StorageConfig;
+use pve_storage::{Exit, ImageFile, MemoryHost, Mount, Node, NodeKind, Output, Space, Storages};
 use serde_json::Value;
 
 use crate::bytes;
@@ -13,31 +14,12 @@ const CEPH_CONF: &str = "[global]\n\tfsid = 11111111-2222-3333-4444-555555555555
 const DIRECTORIES: [&str; 5] =
     ["/srv", "/mnt/pve", "/run/pve", "/etc/pve/priv/ceph", "/etc/pve/priv/storage"];
 
-/// The storages of member `config`.
+/// The storages of member `config`; a storage `local` only if the text names it.
 pub(crate) fn storages(case: &Value) -> Result<Storages, String> {
     let text = case["config"].as_str().ok_or("no config")?;
-    let mut storages = Storages::default();
-    let mut current: Option<Storage> = None;
-    for line in text.lines() {
-        if line.starts_with(|c: char| c.is_whitespace()) {
-            let (name, value) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), "1"));
-            current = current.map(|storage| storage.with(name, value.trim()));
-        } else if let Some((kind, id)) = line.split_once(':') {
-            if let Some(storage) = current.take() {
-                storages.insert(storage);
-            }
-            let id: pve_volid::StorageId = id.trim().parse().map_err(|e| format!("{e}"))?;
-            let mut storage = Storage::new(id.clone(), kind.trim());
-            if matches!(kind.trim(), "nfs" | "cifs" | "cephfs") {
-                storage = storage.with("path", format!("/mnt/pve/{id}"));
-            }
-            current = Some(storage);
-        }
-    }
-    if let Some(storage) = current {
-        storages.insert(storage);
-    }
-    Ok(storages)
+    let all = Storages::from_config(&StorageConfig::parse(text.as_bytes()));
+    let named = text.lines().any(|line| line.split_once(':').is_some_and(|(_, id)| id.trim() == "local"));
+    Ok(all.iter().filter(|storage| named || storage.id().as_str() != "local").cloned().collect())
 }
 
 /// The machine of a case.
