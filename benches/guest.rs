@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Guest configurations: lines, lossless document, validated and typed values, writing; beside a bare line scan.
+//! Guest configurations: lines, lossless document, validated typed values, the reference's view, writing; beside a
+//! bare line scan.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
-use pve_config::guest::{Document, GuestKind, SectionId, VmConfig, lines};
+use pve_config::format::Context;
+use pve_config::guest::{Document, GuestKind, OptionLine, SectionId, VmConfig, lines, option_lines};
 
 /// A usual VM of about 630 bytes.
 const SMALL: &str = "\
@@ -56,7 +58,12 @@ fn text(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, text: &[u8]) {
     group.bench_function(format!("{name}/lossless document"), |b| {
         b.iter(|| Document::parse(GuestKind::Qemu, black_box(text)));
     });
-    group.bench_function(format!("{name}/validated options"), |b| {
+    group.bench_function(format!("{name}/typed options"), |b| {
+        let context = Context::default();
+        let typed = |line: &OptionLine<'_>| black_box(line.value(&context)).is_ok();
+        b.iter(|| option_lines(GuestKind::Qemu, black_box(text)).flatten().filter(typed).count());
+    });
+    group.bench_function(format!("{name}/configuration"), |b| {
         b.iter(|| VmConfig::parse(black_box(text)));
     });
 }
@@ -94,7 +101,17 @@ fn many(c: &mut Criterion) {
             }
         });
     });
-    group.bench_function("validated options", |b| {
+    group.bench_function("typed options", |b| {
+        let context = Context::default();
+        b.iter(|| {
+            for text in &texts {
+                for line in option_lines(GuestKind::Qemu, black_box(text.as_bytes())).flatten() {
+                    let _ = black_box(line.value(&context));
+                }
+            }
+        });
+    });
+    group.bench_function("configuration", |b| {
         b.iter(|| {
             for text in &texts {
                 black_box(VmConfig::parse(black_box(text.as_bytes())));

@@ -95,6 +95,7 @@ mod section;
 mod snapshot;
 mod typed;
 mod unused;
+mod value;
 mod write;
 
 pub use backup::{DiskOrigin, backup_copy};
@@ -112,4 +113,5 @@ pub use section::{LxcSection, Section, VmSection};
 pub use snapshot::{NewSnapshot, SnapshotError, is_snapshot_name};
 pub use typed::{OptionError, OptionErrorSource, Typed};
 pub use unused::{NoFreeUnused, Unused, is_generated_cloudinit};
+pub use value::{OptionLine, OptionLines, OptionValue, option_lines};
 pub use write::WriteError;

@@ -11,8 +11,8 @@ use crate::rule::ValueError;
 use crate::schema::{CONTAINER, FLEECING, Schema, VM};
 
 /// The schema for the options of a section; `None` where nothing is checked.
-pub(super) fn schema<G: Guest>(section: SectionId<'_>) -> Option<&'static Schema> {
-    match (G::KIND, section) {
+pub(super) fn schema(kind: GuestKind, section: SectionId<'_>) -> Option<&'static Schema> {
+    match (kind, section) {
         (GuestKind::Lxc, _) => Some(&CONTAINER),
         (GuestKind::Qemu, SectionId::Special(name)) if name == "cloudinit" => None,
         (GuestKind::Qemu, SectionId::Special(_)) => Some(&FLEECING),
@@ -27,7 +27,7 @@ pub(super) fn check<'v, G: Guest>(
     value: &'v [u8],
     context: &Context<'_>,
 ) -> Result<Cow<'v, BStr>, ValueError> {
-    match schema::<G>(section) {
+    match schema(G::KIND, section) {
         Some(schema) => schema.check(key, value, context),
         None => Ok(Cow::Borrowed(value.as_bstr())),
     }

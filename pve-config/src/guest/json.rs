@@ -97,7 +97,7 @@ fn option_value<G: Guest>(key: &BStr, value: &BStr, secrets: Secrets, mask: &str
     if key == "cipassword" && secrets == Secrets::Masked {
         return mask.into();
     }
-    let option = schema::<G>(SectionId::Main).and_then(|schema| schema.find(key));
+    let option = schema(G::KIND, SectionId::Main).and_then(|schema| schema.find(key));
     let numeric = option
         .is_some_and(|(option, _)| matches!(option.file_check(), FileCheck::Boolean | FileCheck::Integer));
     numeric.then(|| number(value)).flatten().unwrap_or_else(|| text(value))

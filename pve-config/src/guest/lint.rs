@@ -42,7 +42,7 @@ impl<G: Guest> Config<'_, G> {
     pub fn lint(&self, context: &Context<'_>) -> Vec<Lint<'_>> {
         let mut found = Vec::new();
         for (id, section) in self.sections() {
-            let Some(schema) = schema::<G>(id) else { continue };
+            let Some(schema) = schema(G::KIND, id) else { continue };
             for entry in section.entries() {
                 let Some((option, _)) = schema.find(&entry.key) else { continue };
                 if schema.check_value(option, &entry.value, context).is_err() {

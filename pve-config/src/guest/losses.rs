@@ -17,6 +17,12 @@ pub(super) fn note_losses<G: Guest>(config: &Config<'_, G>, text: &[u8], found: 
     note_unused(config, text, found);
 }
 
+/// Whether [`note_losses`] may have something to say about an option.
+#[inline]
+pub(super) fn is_fleeting(key: &[u8]) -> bool {
+    key == b"smp" || key.starts_with(b"unused")
+}
+
 fn note_smp<G: Guest>(config: &Config<'_, G>, text: &[u8], found: &mut Diagnostics) {
     if config.main.truthy("smp").is_none() {
         return;

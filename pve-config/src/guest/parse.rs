@@ -60,6 +60,8 @@ struct Reader<'a, 'c, G> {
     found: Diagnostics,
     pending_seen: bool,
     current: Open<'a>,
+    /// An option was read that may be dropped or replaced when the file is written.
+    fleeting: bool,
 }
 
 /// The section that lines go to.
@@ -89,6 +91,7 @@ impl<'a, 'c, G: Guest> Reader<'a, 'c, G> {
             config: Config::of_text(text),
             found: Diagnostics::new(),
             pending_seen: false,
+            fleeting: false,
             current: Open { id: Some(SectionId::Main), entries, ..Open::default() },
         }
     }
@@ -132,8 +135,10 @@ impl<'a, 'c, G: Guest> Reader<'a, 'c, G> {
 
     fn finish(mut self) -> (Config<'a, G>, Diagnostics) {
         self.close();
-        self.config.main.remove("snapstate");
-        losses::note_losses(&self.config, self.text, &mut self.found);
+        if self.fleeting {
+            self.config.main.remove("snapstate");
+            losses::note_losses(&self.config, self.text, &mut self.found);
+        }
         self.found.sort();
         (self.config, self.found)
     }
@@ -147,6 +152,7 @@ impl<'a, 'c, G: Guest> Reader<'a, 'c, G> {
     fn open(&mut self, line: &Line<'a>, id: Option<SectionId<'a>>, seen: bool) -> Step {
         self.close();
         self.current.id = id;
+        self.fleeting |= matches!(id, Some(SectionId::Special(_)));
         if seen {
             let reason = "the section occurs again: everything in the one before is dropped";
             let severity = if G::KIND == GuestKind::Qemu { Severity::Error } else { Severity::Note };
@@ -194,7 +200,7 @@ impl<'a, 'c, G: Guest> Reader<'a, 'c, G> {
 
     fn option(&mut self, line: &Line<'a>) -> Step {
         let Some(id) = self.current.id else { return Ok(()) };
-        let Some(schema) = check::schema::<G>(id) else {
+        let Some(schema) = check::schema(G::KIND, id) else {
             self.push(line, line.key, Cow::Borrowed(line.value));
             return Ok(());
         };
@@ -207,6 +213,7 @@ impl<'a, 'c, G: Guest> Reader<'a, 'c, G> {
                 // the only values that are rewritten, not cut or replaced by a word, are integers beyond 64 bits
                 let overflown = G::KIND == GuestKind::Qemu && matches!(value, Cow::Owned(_));
                 self.note(line, line.value_span(), overflown.then_some(losses::UNWRITABLE_NUMBER));
+                self.fleeting |= losses::is_fleeting(line.key);
                 let cdrom = G::KIND == GuestKind::Qemu && line.key == "cdrom";
                 self.push(line, if cdrom { BStr::new("ide2") } else { line.key }, value);
             }
@@ -250,6 +257,7 @@ impl<'a, 'c, G: Guest> Reader<'a, 'c, G> {
     }
 
     fn snapstate(&mut self, line: &Line<'a>) {
+        self.fleeting = true;
         if line.key_span().start > line.span().start {
             let before = line.span().start..line.key_span().start;
             self.note(line, before, Some(losses::SWALLOWED));

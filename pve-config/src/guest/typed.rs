@@ -145,13 +145,15 @@ impl<G: Guest> Section<'_, G> {
         parse: impl Fn(&'s [u8]) -> Result<T, E>,
     ) -> impl Iterator<Item = (u32, Typed<T>)> {
         self.numbered(name).map(move |(number, value)| {
-            let typed = parse(value).map_err(|error| self.error(&format!("{name}{number}"), error));
+            let typed = parse(value).map_err(|error| self.error(format!("{name}{number}"), error));
             (number, typed)
         })
     }
 
-    fn error(&self, key: &str, source: impl Into<OptionErrorSource>) -> OptionError {
-        OptionError { key: key.into(), line: self.line_of(key), source: Box::new(source.into()) }
+    pub(super) fn error(&self, key: impl Into<BString>, source: impl Into<OptionErrorSource>) -> OptionError {
+        let key = key.into();
+        let line = self.line_of(&key);
+        OptionError { key, line, source: Box::new(source.into()) }
     }
 }
 
