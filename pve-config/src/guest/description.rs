@@ -81,13 +81,13 @@ fn trimmed_end(text: &[u8]) -> usize {
 }
 
 /// Appends the comment lines that stand for a description; empty lines at its end are left out.
-pub(super) fn write_lines(text: &[u8], ending: &[u8], out: &mut Vec<u8>) {
+pub(super) fn write_lines(text: &[u8], out: &mut Vec<u8>) {
     let used = text.iter().rposition(|byte| *byte != b'\n').map_or(0, |last| last + 1);
     let text = text.get(..used).filter(|text| !text.is_empty());
     for line in text.into_iter().flat_map(|text| text.split(|byte| *byte == b'\n')) {
         out.push(b'#');
         out.extend_from_slice(&encode_text(line));
-        out.extend_from_slice(ending);
+        out.push(b'\n');
     }
 }
 
@@ -119,7 +119,8 @@ impl Document<'_> {
     }
 
     /// Replaces all lines of the description by comment lines with the new text, at the place of the first of them or
-    /// at the start of the section. An empty text removes the description.
+    /// at the start of the section. An empty text removes the description. The lines end with a plain line feed whatever
+    /// the others do: a carriage return would become part of the description.
     ///
     /// # Errors
     ///
@@ -134,7 +135,7 @@ impl Document<'_> {
         let place = old.first().map_or_else(|| self.body(at).start, |first| first.start);
         self.delete_lines(old);
         let mut lines = Vec::new();
-        write_lines(text.as_ref(), self.line_ending(), &mut lines);
+        write_lines(text.as_ref(), &mut lines);
         if !lines.is_empty() {
             self.insert(place, &lines);
         }

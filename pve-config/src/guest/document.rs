@@ -375,7 +375,7 @@ impl Document<'_> {
         rest.find_byte(b'\n').map_or(self.text.len(), |end| at + end + 1)
     }
 
-    pub(super) fn line_ending(&self) -> &'static [u8] {
+    fn line_ending(&self) -> &'static [u8] {
         let first = self.text.find_byte(b'\n').unwrap_or_default();
         if self.text.get(..first).is_some_and(|line| line.ends_with(b"\r")) { b"\r\n" } else { b"\n" }
     }

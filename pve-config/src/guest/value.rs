@@ -252,6 +252,8 @@ impl<'a> Iterator for OptionLines<'a> {
             let line = self.lines.next()?;
             let section = self.section;
             match line.kind {
+                // a special section takes `args` without knowing it
+                LineKind::Args if matches!(section, SectionId::Special(_)) => {}
                 LineKind::Option | LineKind::Args => {
                     let Some(schema) = schema(self.kind, section) else { continue };
                     let found = schema.find(line.key).ok_or(line);

@@ -240,7 +240,7 @@ fn header(id: SectionId<'_>, kind: GuestKind, out: &mut Vec<u8>) {
 /// The description as comment lines; `blank` stands for one that is empty or `0`.
 fn description<G: Guest>(section: &Section<'_, G>, blank: &[u8], out: &mut Vec<u8>) {
     match section.description() {
-        Some(text) if is_truthy(text) => write_lines(text, b"\n", out),
+        Some(text) if is_truthy(text) => write_lines(text, out),
         Some(_) => out.extend_from_slice(blank),
         None => {}
     }
