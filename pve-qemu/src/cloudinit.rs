@@ -62,6 +62,9 @@
 //! images are made. What changed since the last one is recorded in the configuration's section `cloudinit` and listed
 //! by [`pending_changes`].
 //!
+//! That a real guest understands all this is tested with a Debian that boots from a linked clone; what it answered is
+//! printed in `docs/real-guest.md`.
+//!
 //! # What to know about secrets
 //!
 //! `cipassword` lies on the CD as it lies in the configuration, readable by everybody in the guest. Changing it through
