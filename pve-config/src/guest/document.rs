@@ -651,35 +651,6 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reprints_every_input(bytes in prop::collection::vec(any::<u8>(), 0..200), text in texts(), lxc: bool) {
-            let kind = if lxc { GuestKind::Lxc } else { GuestKind::Qemu };
-            for bytes in [bytes, text] {
-                let document = Document::parse(kind, &bytes);
-                prop_assert_eq!(document.as_bytes(), &bytes);
-                for id in document.sections() {
-                    let _ = (document.entries(id).count(), document.description(id));
-                }
-            }
-        }
-
-        #[test]
-        fn set_touches_one_line(bytes in texts(), key in "[a-c]{1,2}", value in "[a-z]{1,3}", number: usize, lxc: bool) {
-            let kind = if lxc { GuestKind::Lxc } else { GuestKind::Qemu };
-            let before = Document::parse(kind, &bytes);
-            let id = some_section(&before, number);
-            let mut after = before.clone();
-            after.set(id, &key, &value).unwrap();
-            prop_assert_eq!(after.get(id, &key), Some(BStr::new(&value)));
-            let (old, new): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
-            let same = old.iter().zip(&new).take_while(|(a, b)| a.text == b.text).count();
-            let rest = &new[(same + 1).min(new.len())..];
-            let replaced = old.get(same + 1..).unwrap_or_default();
-            let inserted = &old[same..];
-            let equal = |a: &[Line<'_>]| a.iter().map(|line| line.text).eq(rest.iter().map(|line| line.text));
-            prop_assert!(equal(replaced) || equal(inserted));
-        }
-
-        #[test]
         fn delete_undoes_set(bytes in texts(), key in "[d-f]{1,2}", number: usize, lxc: bool) {
             let kind = if lxc { GuestKind::Lxc } else { GuestKind::Qemu };
             let before = Document::parse(kind, &bytes);

@@ -162,10 +162,7 @@ impl<'a> Iterator for Lines<'a> {
             }
         };
         self.number += 1;
-        let parts = match self.kind {
-            GuestKind::Qemu => qemu_line(text, self.muted),
-            GuestKind::Lxc => lxc_line(text),
-        };
+        let parts = read_line(self.kind, text, self.muted);
         if parts.kind.is_header() {
             self.muted = parts.kind == LineKind::UnknownHeader && !self.unmuted;
         }
@@ -201,16 +198,17 @@ impl Parts {
     }
 }
 
-/// The rules for `qemu-server/VMID.conf`, in their order.
+/// The rules, in their order. Only virtual machines have sections that are skipped and unchecked `args`, only
+/// containers have raw keys.
 #[inline]
-fn qemu_line(line: &[u8], muted: bool) -> Parts {
+fn read_line(kind: GuestKind, line: &[u8], muted: bool) -> Parts {
     let Some((&first, _)) = line.split_first() else { return Parts::bare(LineKind::Blank) };
     let end = trimmed_end(line);
     if end == 0 {
         return Parts::bare(LineKind::Blank);
     }
     if first == b'['
-        && let Some(header) = qemu_header(line, end)
+        && let Some(header) = header(kind, line, end)
     {
         return header;
     }
@@ -220,48 +218,13 @@ fn qemu_line(line: &[u8], muted: bool) -> Parts {
     if first == b'#' {
         return Parts { kind: LineKind::Comment, key: (0, 0), value: (1, line.len()) };
     }
-    let key = key_len(line, QEMU_KEY);
-    let has_text = key.is_some_and(|key| end > key + 1);
-    if has_text && line.starts_with(b"description:") {
-        return text_line(LineKind::Description, line, key.unwrap_or_default(), end);
-    }
-    if let Some(snapstate) = snapstate(line, end) {
-        return snapstate;
-    }
-    let Some(key) = key else { return Parts::bare(LineKind::Invalid) };
-    if has_text {
-        let kind = match slice(line, 0, key) {
-            b"args" => LineKind::Args,
-            b"delete" => LineKind::Delete,
-            _ => LineKind::Option,
-        };
-        return text_line(kind, line, key, end);
-    }
-    blank_value(line, key)
-}
-
-/// The rules for `lxc/VMID.conf`, in their order.
-#[inline]
-fn lxc_line(line: &[u8]) -> Parts {
-    let Some((&first, _)) = line.split_first() else { return Parts::bare(LineKind::Blank) };
-    let end = trimmed_end(line);
-    if end == 0 {
-        return Parts::bare(LineKind::Blank);
-    }
-    if first == b'['
-        && let Some(header) = lxc_header(line, end)
-    {
-        return header;
-    }
-    if first == b'#' {
-        return Parts { kind: LineKind::Comment, key: (0, 0), value: (1, line.len()) };
-    }
     if first == b'l'
+        && kind == GuestKind::Lxc
         && let Some(raw) = raw_line(line, end)
     {
         return raw;
     }
-    let key = key_len(line, LXC_KEY);
+    let key = key_len(line, if kind == GuestKind::Qemu { QEMU_KEY } else { LXC_KEY });
     let has_text = key.is_some_and(|key| end > key + 1);
     if has_text && line.starts_with(b"description:") {
         return text_line(LineKind::Description, line, key.unwrap_or_default(), end);
@@ -270,11 +233,23 @@ fn lxc_line(line: &[u8]) -> Parts {
         return snapstate;
     }
     let Some(key) = key else { return Parts::bare(LineKind::Invalid) };
-    if has_text {
-        let kind = if slice(line, 0, key) == b"delete" { LineKind::Delete } else { LineKind::Option };
-        return text_line(kind, line, key, end);
+    if !has_text {
+        return blank_value(line, key);
     }
-    blank_value(line, key)
+    let kind = match slice(line, 0, key) {
+        b"args" if kind == GuestKind::Qemu => LineKind::Args,
+        b"delete" => LineKind::Delete,
+        _ => LineKind::Option,
+    };
+    text_line(kind, line, key, end)
+}
+
+#[cold]
+fn header(kind: GuestKind, line: &[u8], end: usize) -> Option<Parts> {
+    match kind {
+        GuestKind::Qemu => qemu_header(line, end),
+        GuestKind::Lxc => lxc_header(line, end),
+    }
 }
 
 fn qemu_header(line: &[u8], end: usize) -> Option<Parts> {
