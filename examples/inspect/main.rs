@@ -73,8 +73,7 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     }
     let mut out = anstream::stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &document::cluster(&source, &cluster))?;
-        writeln!(out)?;
+        writeln!(out, "{:#}", document::cluster(&source, &cluster))?;
     } else {
         text::write(&mut out, &source, &cluster)?;
     }

@@ -28,6 +28,13 @@ fn styled(style: Style, text: impl std::fmt::Display) -> String {
 pub(crate) fn write(out: &mut impl Write, source: &Source, cluster: &Inventory<'_>) -> io::Result<()> {
     head(out, source, cluster)?;
     section(out, "Storages")?;
+    if !cluster.has_storage_cfg {
+        writeln!(
+            out,
+            "{}",
+            styled(ODD, "there is no storage.cfg; without it there is only the built-in storage")
+        )?;
+    }
     write!(out, "{}", storages(cluster))?;
     section(out, "Guests")?;
     write!(out, "{}", guests(cluster))?;
