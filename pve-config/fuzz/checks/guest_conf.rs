@@ -87,7 +87,7 @@ fn differs_in_one_line(before: &Document<'_>, after: &Document<'_>) {
 
 /// What is written is read back without a finding, and writing settles. It need not at once: the reference takes quotes
 /// off at every reading and writing, lets blank values grow by one blank, makes a comment of a blank description, splits
-/// `env`, and writes a container's pending section that holds nothing which can be written.
+/// `env` at NUL, and writes a container's pending section that holds nothing which can be written.
 fn settles<G: Guest>(text: &[u8]) {
     let (config, found) = Config::<G>::parse(text);
     let strict = Config::<G>::parse_strict(text, &Context::default());
@@ -101,7 +101,7 @@ fn settles<G: Guest>(text: &[u8]) {
     let _ = (config.to_json(Secrets::Masked), config.pending_to_json(Secrets::Shown));
 
     let Ok(mut written) = config.to_bytes() else { return };
-    let quirks: [&[u8]; 5] = [b"\"", b"env:", b": \n", b"pending]\n\n", b"description:"];
+    let quirks: [&[u8]; 6] = [b"\"", b"env:", b"\0", b": \n", b"pending]\n\n", b"description:"];
     let seen = [text, &written, b"\n"].concat();
     let plain = !quirks.iter().any(|quirk| seen.contains_str(quirk));
     for round in 0..6 {
