@@ -89,7 +89,7 @@ impl<'a, G: Guest> Section<'a, G> {
         self.entry(key.as_ref()).map(|entry| entry.origin.line).filter(|line| *line > 0)
     }
 
-    /// The decoded description: UTF-8, but see [`decode`](crate::description::decode) for what else may occur.
+    /// The decoded description: UTF-8, but see [`decode_text`](crate::format::decode_text) for what else may occur.
     #[must_use]
     pub fn description(&self) -> Option<&BStr> {
         self.get("description")

@@ -169,7 +169,7 @@ impl<G: Guest> Section<'_, G> {
     /// let context = Context::default();
     /// assert_eq!(config.main.value("cores", &context), Some(Ok(OptionValue::Integer(4))));
     /// let Some(Ok(OptionValue::Machine(machine))) = config.main.value("machine", &context) else { panic!() };
-    /// assert_eq!(machine.r#type, Some("q35".into()));
+    /// assert_eq!(machine.kind, Some("q35".into()));
     /// ```
     pub fn value<K: AsRef<[u8]>>(&self, key: K, context: &Context<'_>) -> Option<Typed<OptionValue<'_>>> {
         let entry = self.entry(key.as_ref())?;
