@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Audits a cluster from its configuration and the saved output of the listing tools: who owns which volume, and which
+//! volumes and references nobody accounts for.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use bstr::ByteSlice;
+use clap::Parser;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use pve_cfs::Source;
+use pve_config::inventory::Inventory;
+use pve_storage::audit::{Audit, Finding, NodeReport, StorageReport, audit};
+use pve_storage::quote;
+use serde_json::{Value, json};
+
+/// Audits a cluster from its configuration and the saved output of the listing tools.
+///
+/// Nothing is changed: the commands that would put things right are only shown. A word VMID in them stands for a guest to
+/// choose.
+#[derive(Parser)]
+#[command(name = "audit", after_help = COLLECT)]
+struct Args {
+    /// A config.db, or a folder laid out like /etc/pve
+    #[arg(long, value_name = "PATH")]
+    config: PathBuf,
+    /// Folder with a folder for each node that holds what the tools printed there
+    #[arg(long, value_name = "DIR")]
+    from_dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const COLLECT: &str = "\
+How to collect, on each node (what is left out is not judged):
+  mkdir -p audit/$(hostname); cd audit/$(hostname)
+  lvs --separator : --noheadings --units b --unbuffered --nosuffix --options vg_name,lv_name,lv_size,lv_attr,pool_lv,data_percent,metadata_percent,snap_percent,uuid,tags,metadata_size,time --config 'report/time_format=\"%s\"' >lvs.txt
+  for each zfspool:      zfs list -o name,volsize,origin,type,refquota -t volume,filesystem -d1 -Hp POOL >>zfs-list.txt
+  for each rbd:          rbd ls -l --format json --pool POOL >rbd-ls-STORAGE.json
+  for each directory:    find PATH -mindepth 1 -maxdepth 3 -printf '%y %s %P\\n' >files-STORAGE.txt
+and once: cp /var/lib/pve-cluster/config.db* .";
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        // a reader that has seen enough is no error
+        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("audit: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+    let source = Source::read(&args.config)?;
+    let cluster = Inventory::new(source.files());
+    let found = audit(&cluster, &reports(&args.from_dir)?)?;
+    let mut out = anstream::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &document(&found))?;
+        writeln!(out)?;
+    } else {
+        text(&mut out, &found)?;
+    }
+    Ok(())
+}
+
+/// Reads a folder for each node.
+fn reports(dir: &Path) -> std::io::Result<Vec<NodeReport>> {
+    let mut reports = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        let node = entry.file_name().to_string_lossy().into_owned();
+        let mut report = NodeReport { node, ..NodeReport::default() };
+        for file in std::fs::read_dir(entry.path())? {
+            let file = file?;
+            let name = file.file_name().to_string_lossy().into_owned();
+            let content = || std::fs::read(file.path());
+            let between = |start, end| name.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+            if name == "lvs.txt" {
+                report.lvs = Some(content()?.into());
+            } else if name == "zfs-list.txt" {
+                report.zfs = Some(content()?.into());
+            } else if let Some(storage) = between("rbd-ls-", ".json") {
+                report.storages.insert(storage.to_owned(), StorageReport::Rbd(content()?.into()));
+            } else if let Some(storage) = between("files-", ".txt") {
+                report.storages.insert(storage.to_owned(), StorageReport::Files(content()?.into()));
+            } else {
+                anstream::eprintln!("audit: {} is not a file that is known here", file.path().display());
+            }
+        }
+        reports.push(report);
+    }
+    reports.sort_by(|a, b| a.node.cmp(&b.node));
+    Ok(reports)
+}
+
+fn commands(finding: &Finding) -> Vec<String> {
+    let line =
+        |words: &Vec<_>| words.iter().map(|word: &bstr::BString| quote(word)).collect::<Vec<_>>().join(" ");
+    finding.fix.iter().map(line).collect()
+}
+
+/// Bytes with a unit, rounded to a tenth.
+fn human(size: u64) -> String {
+    let units = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.iter().find(|(unit, _)| size >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", size as f64 / *unit as f64),
+        None => format!("{size} B"),
+    }
+}
+
+fn text(out: &mut impl Write, found: &Audit) -> std::io::Result<()> {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(["STORAGE", "NODE", "VOLUME", "TAKES", "WASTED", "FINDING"]);
+    let size = |size: Option<u64>| size.map_or_else(|| "-".to_owned(), human);
+    for finding in &found.findings {
+        table.add_row([
+            finding.storage.clone(),
+            finding.node.clone().unwrap_or_else(|| "(shared)".to_owned()),
+            finding.name.to_str_lossy().into_owned(),
+            size(finding.size),
+            size(finding.wasted()),
+            finding.trouble.to_string(),
+        ]);
+    }
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    writeln!(out, "\nWhat to do")?;
+    for finding in &found.findings {
+        let node = finding.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+        writeln!(out, "  {}:{}{node}", finding.storage, finding.name.to_str_lossy())?;
+        for command in commands(finding) {
+            writeln!(out, "    {command}")?;
+        }
+    }
+    let wasted: u64 = found.findings.iter().filter_map(Finding::wasted).sum();
+    let (findings, volumes) = (found.findings.len(), found.volumes);
+    writeln!(out, "\n{findings} findings, {volumes} volumes, {} wasted at least", human(wasted))?;
+    for (storage, node) in &found.unreported {
+        let node = node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+        writeln!(out, "not judged, nothing was collected: {storage}{node}")?;
+    }
+    Ok(())
+}
+
+fn document(found: &Audit) -> Value {
+    let finding = |finding: &Finding| {
+        let fix = finding.fix.iter().map(|words| words.iter().map(|word| word.to_str_lossy()).collect());
+        json!({
+            "storage": finding.storage,
+            "node": finding.node,
+            "volume": finding.name.to_str_lossy(),
+            "size": finding.size,
+            "wasted": finding.wasted(),
+            "finding": finding.trouble.to_string(),
+            "fix": fix.collect::<Vec<Vec<_>>>(),
+        })
+    };
+    json!({
+        "findings": found.findings.iter().map(finding).collect::<Vec<_>>(),
+        "volumes": found.volumes,
+        "not-judged": found.unreported,
+    })
+}
