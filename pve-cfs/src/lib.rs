@@ -60,6 +60,7 @@ pub mod clock;
 pub mod cluster_log;
 pub mod database;
 pub mod engine;
+pub mod export;
 pub mod filesystem;
 pub mod finding;
 pub mod guest;
