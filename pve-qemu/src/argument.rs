@@ -96,6 +96,11 @@ impl Arguments {
         self.option(option, origin).put(value);
     }
 
+    /// Whether an argument contains a NUL byte, which no program can be given.
+    pub(crate) fn contains_nul(&self) -> bool {
+        self.text.find_byte(0).is_some()
+    }
+
     /// Makes room for the arguments of `others`.
     pub(crate) fn reserve(&mut self, others: &[&Arguments]) {
         self.text.reserve(others.iter().map(|other| other.text.len()).sum());

@@ -265,7 +265,7 @@ impl<'a> Assembly<'a> {
         }
         self.put_args(&mut command)?;
         self.put_launch(&mut command);
-        if command.iter().any(|argument| argument.contains(&0)) {
+        if command.contains_nul() {
             return Err(self.error(Key::NONE, Reason::Nul));
         }
         let (warnings, notices) = (std::mem::take(&mut self.warnings), std::mem::take(&mut self.notices));

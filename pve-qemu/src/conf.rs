@@ -22,6 +22,8 @@ const TEMPLATE_SETS: &[(&str, &str)] = &[("kvm", "0"), ("vga", "none")];
 pub(crate) struct Conf<'a> {
     section: &'a VmSection<'a>,
     template: bool,
+    /// A bit for each key that is there: most options that are asked for are not, and are found so at once.
+    present: u64,
     /// Options with a number, sorted by name and number.
     numbered: SmallVec<[Numbered<'a>; 16]>,
     context: Context<'a>,
@@ -81,7 +83,9 @@ impl<'a> Conf<'a> {
     pub(crate) fn new(section: &'a VmSection<'a>, context: Context<'a>) -> Self {
         let template = section.truthy("template").is_some();
         let mut numbered: SmallVec<[Numbered<'a>; 16]> = SmallVec::new();
+        let mut present = 0;
         for (key, value) in section.iter() {
+            present |= key_bit(key);
             let Some((option, Some(number))) = VM.find(key) else { continue };
             let is_drive = matches!(option.name, "ide" | "sata" | "scsi" | "virtio");
             if let Ok(number) = u8::try_from(number)
@@ -91,7 +95,7 @@ impl<'a> Conf<'a> {
             }
         }
         numbered.sort_unstable_by_key(|entry| (entry.option.name, entry.number));
-        let mut conf = Conf { section, template, numbered, context, parsed: Parsed::default() };
+        let mut conf = Conf { section, template, present, numbered, context, parsed: Parsed::default() };
         conf.parsed = Parsed {
             cpu: conf.parse_single("cpu"),
             machine: conf.parse_single("machine"),
@@ -114,6 +118,9 @@ impl<'a> Conf<'a> {
             if !TEMPLATE_KEEPS.contains(&name) {
                 return None;
             }
+        }
+        if self.present & key_bit(name.as_bytes()) == 0 {
+            return None;
         }
         self.section.get(name)
     }
@@ -162,4 +169,14 @@ impl<'a> Conf<'a> {
     fn parse(&self, option: &GuestOption, text: &'a BStr) -> Option<Props<'a>> {
         option.property_format()?.parse_with(text, &self.context).ok().map(Props)
     }
+}
+
+/// The bit of a key among 64: keys that differ mostly have different ones.
+fn key_bit(key: &[u8]) -> u64 {
+    let byte = |at: usize| u32::from(key.get(at).copied().unwrap_or(0));
+    let mixed = byte(0).wrapping_mul(31)
+        ^ byte(2).wrapping_mul(7)
+        ^ byte(key.len().saturating_sub(1))
+        ^ (key.len() as u32) << 3;
+    1 << (mixed & 63)
 }

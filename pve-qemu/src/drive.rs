@@ -132,9 +132,11 @@ impl<'a> Drive<'a> {
 
     /// A key's value as written.
     pub(crate) fn get(&self, key: &str) -> Option<&'a BStr> {
-        let lost = ["mbps", "mbps_rd", "mbps_wr"].iter().position(|limit| *limit == key);
-        if lost.and_then(|at| self.lost_limits.get(at)).copied().unwrap_or(false) {
-            return Some(BStr::new("0.000"));
+        if self.lost_limits != [false; 3] {
+            let lost = ["mbps", "mbps_rd", "mbps_wr"].iter().position(|limit| *limit == key);
+            if lost.and_then(|at| self.lost_limits.get(at)).copied().unwrap_or(false) {
+                return Some(BStr::new("0.000"));
+            }
         }
         self.props.get(key)
     }

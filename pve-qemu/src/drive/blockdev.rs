@@ -240,7 +240,7 @@ impl<'a> Assembly<'a> {
 
     /// The keys that every node of a drive has.
     fn common_keys<'t>(&self, drive: &Drive<'t>, options: &NodeOptions<'_>) -> Node<'t> {
-        let mut node = Node::default();
+        let mut node = Node::with_capacity(10);
         if !drive.is_cdrom() {
             let detect = drive.origin(Rule::DetectZeroes, "detect_zeroes");
             node.set("detect-zeroes", self.detect_zeroes(drive), detect);

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 
 use bstr::{BStr, BString};
 use pve_storage::BlockValue;
-use smallvec::SmallVec;
 
 use crate::argument::{Element, Float, Piece};
 use crate::origin::Origin;
@@ -13,6 +12,7 @@ use crate::origin::Origin;
 /// A JSON object in the making.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Node<'a> {
+    /// Sorted by name.
     members: Vec<(Cow<'a, str>, Value<'a>, Origin)>,
 }
 
@@ -93,22 +93,27 @@ impl From<&BlockValue> for Value<'_> {
 }
 
 impl<'a> Node<'a> {
+    /// An object with room for members.
+    pub(crate) fn with_capacity(members: usize) -> Self {
+        Node { members: Vec::with_capacity(members) }
+    }
+
     /// Sets a member, replacing one of that name.
     pub(crate) fn set(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Value<'a>>, origin: Origin) {
         let (name, value) = (name.into(), value.into());
-        match self.members.iter_mut().find(|(other, ..)| *other == name) {
-            Some(member) => (member.1, member.2) = (value, origin),
-            None => self.members.push((name, value, origin)),
+        match self.members.binary_search_by(|(other, ..)| other.as_bytes().cmp(name.as_bytes())) {
+            Ok(at) => {
+                if let Some(member) = self.members.get_mut(at) {
+                    (member.1, member.2) = (value, origin);
+                }
+            }
+            Err(at) => self.members.insert(at, (name, value, origin)),
         }
     }
 
     /// Writes the object.
     pub(crate) fn put(&self, element: &mut Element<'_>) {
-        let mut order: SmallVec<[usize; 12]> = (0..self.members.len()).collect();
-        let name = |at: &usize| self.members.get(*at).map(|(name, ..)| name.as_bytes());
-        order.sort_by(|a, b| name(a).cmp(&name(b)));
-        for (place, at) in order.into_iter().enumerate() {
-            let Some((name, value, origin)) = self.members.get(at) else { continue };
+        for (place, (name, value, origin)) in self.members.iter().enumerate() {
             element.because(*origin).put(if place == 0 { "{" } else { "," });
             put_text(element, name.as_bytes());
             element.put(":");
@@ -152,7 +157,11 @@ impl Value<'_> {
 fn put_text(element: &mut Element<'_>, text: &[u8]) {
     let out = element.buffer();
     out.push(b'"');
-    for byte in text {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
+        let (plain, after) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let Some((byte, after)) = after.split_first() else { break };
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
             b'\n' => out.extend_from_slice(b"\\n"),
@@ -160,10 +169,11 @@ fn put_text(element: &mut Element<'_>, text: &[u8]) {
             b'\t' => out.extend_from_slice(b"\\t"),
             0x0c => out.extend_from_slice(b"\\f"),
             0x08 => out.extend_from_slice(b"\\b"),
-            0..0x20 => format!("\\u{byte:04x}").write(out),
-            other => out.push(*other),
+            other => format!("\\u{other:04x}").write(out),
         }
+        rest = after;
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
 }
 
