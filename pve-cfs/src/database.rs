@@ -80,7 +80,7 @@ impl Database {
     /// Reads the database `path` with its write-ahead log, as a running daemon's clients would see it now, and says all
     /// that is wrong or odd.
     ///
-    /// No lock is taken, no file is written, created or removed (see the [`image`](crate::image) module for how): it is
+    /// No lock is taken, no file is written, created or removed (see the [`image`] module for how): it is
     /// safe beside a running daemon, on a read-only medium, and on a copy with or without its `-wal`. What a missing or unusable
     /// log means for what is shown is among the findings.
     ///
