@@ -20,38 +20,62 @@ pub fn nearest<'c>(word: &[u8], candidates: impl IntoIterator<Item = &'c str>) -
     if word.len() > LONGEST {
         return None;
     }
-    let word = word.to_ascii_lowercase();
     let limit = word.len().max(3) / 3;
+    let used = bytes_used(word);
     candidates
         .into_iter()
         .filter(|name| name.len() <= LONGEST && name.len().abs_diff(word.len()) <= limit)
-        .map(|name| (distance(&word, &name.as_bytes().to_ascii_lowercase()), name))
+        // an edit changes at most one byte, so this rules most candidates out without counting edits
+        .filter(|name| {
+            let theirs = bytes_used(name.as_bytes());
+            let missing = (used & !theirs).count_ones().max((theirs & !used).count_ones());
+            missing as usize <= limit
+        })
+        .map(|name| (distance(word, name.as_bytes()), name))
         .filter(|(edits, _)| *edits <= limit)
         .min()
         .map(|(_, name)| name)
 }
 
-/// Number of edits from `a` to `b` (optimal string alignment).
+/// Which bytes occur in `text`, as bits; bytes that differ in case only, and some others, share a bit.
+fn bytes_used(text: &[u8]) -> u32 {
+    text.iter().fold(0, |bits, byte| bits | 1 << (byte & 0x1f))
+}
+
+/// Number of edits from `a` to `b`, neither longer than [`LONGEST`] (optimal string alignment).
 fn distance(a: &[u8], b: &[u8]) -> usize {
-    let width = b.len() + 1;
-    let mut before: Vec<usize> = vec![0; width];
-    let mut previous: Vec<usize> = (0..width).collect();
-    for (row, &from) in a.iter().enumerate() {
-        let mut current = vec![row + 1];
-        for (column, &to) in b.iter().enumerate() {
-            let cell = |cells: &[usize], at: usize| cells.get(at).copied().unwrap_or(usize::MAX / 2);
-            let replaced = cell(&previous, column) + usize::from(from != to);
-            let mut best = replaced.min(cell(&previous, column + 1) + 1).min(cell(&current, column) + 1);
-            let crossed =
-                row > 0 && column > 0 && a.get(row - 1) == Some(&to) && b.get(column - 1) == Some(&from);
+    // the last three rows of the table; cells outside it are never the cheapest
+    let [mut before, mut previous] = [[u8::MAX; LONGEST + 1]; 2];
+    for (cell, cost) in previous.iter_mut().zip(0_u8..).take(b.len() + 1) {
+        *cell = cost;
+    }
+    let cell = |row: &[u8], at: usize| row.get(at).copied().unwrap_or(u8::MAX);
+    let same =
+        |x: Option<&u8>, y: Option<&u8>| matches!((x, y), (Some(x), Some(y)) if x.eq_ignore_ascii_case(y));
+    for (row, row_number) in (0..a.len()).zip(1_u8..) {
+        let mut current = [u8::MAX; LONGEST + 1];
+        let mut left = row_number;
+        if let Some(first) = current.first_mut() {
+            *first = row_number;
+        }
+        for column in 0..b.len() {
+            let replaced = cell(&previous, column).saturating_add(u8::from(!same(a.get(row), b.get(column))));
+            let mut best = replaced.min(cell(&previous, column + 1).saturating_add(1)).min(left + 1);
+            let crossed = row > 0
+                && column > 0
+                && same(a.get(row - 1), b.get(column))
+                && same(b.get(column - 1), a.get(row));
             if crossed {
-                best = best.min(cell(&before, column - 1) + 1);
+                best = best.min(cell(&before, column - 1).saturating_add(1));
             }
-            current.push(best);
+            if let Some(cell) = current.get_mut(column + 1) {
+                *cell = best;
+            }
+            left = best;
         }
         before = std::mem::replace(&mut previous, current);
     }
-    previous.last().copied().unwrap_or(usize::MAX)
+    usize::from(cell(&previous, b.len()))
 }
 
 /// ` (did you mean "x"?)`, or nothing.
