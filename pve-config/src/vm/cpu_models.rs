@@ -2,7 +2,7 @@
 //! The CPU models that a VM may have, as compiled into the reference.
 
 use crate::format::Context;
-use crate::name_index::NameIndex;
+use crate::name_index::{NameIndex, same};
 
 /// Maker of a CPU model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -167,19 +167,45 @@ static INDEX: NameIndex<256> = {
     let mut index = NameIndex::new();
     let mut at = 0;
     while at < CPU_MODELS.len() {
-        // a model that two architectures share is found once
-        index = index.with(CPU_MODELS[at].name, at);
+        if !is_repeated(at) {
+            index = index.with(CPU_MODELS[at].name, at);
+        }
         at += 1;
     }
     index
 };
 
+/// Whether the model at `at` has the name of an earlier one, for another architecture.
+const fn is_repeated(at: usize) -> bool {
+    let mut earlier = 0;
+    while earlier < at {
+        if same(CPU_MODELS[earlier].name, CPU_MODELS[at].name) {
+            return true;
+        }
+        earlier += 1;
+    }
+    false
+}
+
+/// Number of names of models.
+const NAMES: usize = {
+    let (mut names, mut at) = (0, 0);
+    while at < CPU_MODELS.len() {
+        names += !is_repeated(at) as usize;
+        at += 1;
+    }
+    names
+};
+
 /// Names of all models and `host`: what a custom CPU model may report to the guest.
 pub(super) const REPORTED_MODELS: &[&str] = &{
-    let mut names = ["host"; CPU_MODELS.len() + 1];
-    let mut at = 0;
+    let mut names = ["host"; NAMES + 1];
+    let (mut found, mut at) = (0, 0);
     while at < CPU_MODELS.len() {
-        names[at] = CPU_MODELS[at].name;
+        if !is_repeated(at) {
+            names[found] = CPU_MODELS[at].name;
+            found += 1;
+        }
         at += 1;
     }
     names

@@ -28,7 +28,7 @@ properties! {
         /// Addresses on the host (`[DOMAIN:]BUS:DEVICE[.FUNCTION]`), separated by `;`. Without a function all of them.
         pub host: Option<&'t BStr> = Key::string("host")
             .pattern(pattern!(
-                "([0-9a-f]{4,}:)?[0-9a-f]{2}:[0-9a-f]{2}(\\.[0-9a-f])?(;([0-9a-f]{4,}:)?[0-9a-f]{2}:[0-9a-f]{2}(\\.[0-9a-f])?)*"
+                r"([0-9a-f]{4,}:)?[0-9a-f]{2}:[0-9a-f]{2}(\.[0-9a-f])?(;([0-9a-f]{4,}:)?[0-9a-f]{2}:[0-9a-f]{2}(\.[0-9a-f])?)*"
             ))
             .default_key(),
         /// Pass an integrated Intel GPU in legacy mode, as primary and exclusive graphics card.

@@ -30,7 +30,7 @@ properties! {
         /// Machine type, with or without version: `q35`, `pc-i440fx-9.2+pve1`.
         pub kind: Option<&'t BStr> = Key::string("type")
             .pattern(pattern!(
-                "pc|q35|pc(-i440fx|-q35)?-[0-9]+(\\.[0-9]+)+(\\+pve[0-9]+)?(\\.pxe)?|virt(-[0-9]+(\\.[0-9]+)+)?(\\+pve[0-9]+)?"
+                r"pc|q35|pc(-i440fx|-q35)?-[0-9]+(\.[0-9]+)+(\+pve[0-9]+)?(\.pxe)?|virt(-[0-9]+(\.[0-9]+)+)?(\+pve[0-9]+)?"
             ))
             .max_length(40)
             .default_key(),

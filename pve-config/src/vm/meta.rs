@@ -11,7 +11,7 @@ properties! {
     #[derive(Copy, Default)]
     pub struct Meta<'t>: META = "vm:meta" {
         /// Version of QEMU that the VM was created with.
-        pub creation_qemu: Option<&'t BStr> = Key::string("creation-qemu").pattern(pattern!("[0-9]+(\\.[0-9]+)+")),
+        pub creation_qemu: Option<&'t BStr> = Key::string("creation-qemu").pattern(pattern!(r"[0-9]+(\.[0-9]+)+")),
         /// Time of creation, seconds since 1970.
         pub ctime: Option<Integer<'t>> = Key::integer("ctime").min(0.0),
     }

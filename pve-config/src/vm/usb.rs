@@ -14,7 +14,7 @@ properties! {
         /// Which device; see [`Usb::device`].
         pub host: Option<&'t BStr> = Key::string("host")
             .pattern(pattern!(
-                "(0x)?[0-9A-Fa-f]{4}:(0x)?[0-9A-Fa-f]{4}|[0-9]+-[0-9]+(\\.[0-9]+)*|[Ss][Pp][Ii][Cc][Ee]"
+                r"(0x)?[0-9A-Fa-f]{4}:(0x)?[0-9A-Fa-f]{4}|[0-9]+-[0-9]+(\.[0-9]+)*|[Ss][Pp][Ii][Cc][Ee]"
             ))
             .default_key(),
         /// Name of a resource mapping of the cluster, in place of a device.
