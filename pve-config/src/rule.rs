@@ -148,6 +148,17 @@ impl<'s> Rule<'s> {
         self
     }
 
+    /// Whether nothing but the type is demanded.
+    pub(crate) const fn is_type_alone(&self) -> bool {
+        self.format.is_none()
+            && self.pattern.is_none()
+            && self.words.is_empty()
+            && self.minimum.is_none()
+            && self.maximum.is_none()
+            && self.min_length.is_none()
+            && self.max_length.is_none()
+    }
+
     /// Checks `value` against everything the rule says: type, format, pattern, length, bounds, words (spec: section
     /// files, "Schema check of a scalar value").
     ///

@@ -185,12 +185,11 @@ impl<'t> MountPoint<'t> {
     /// What is wrong with the text, or a size of 2^64 bytes or more.
     pub fn read(key: VolumeKey, text: &'t [u8]) -> Result<Self, ValueError> {
         let properties = key.format().parse(text)?;
-        let mut mount = match key {
-            VolumeKey::Unused(_) => {
-                MountPoint { volume: properties.get("volume").unwrap_or_default(), ..Self::default() }
-            }
-            _ => Self::from_properties(&properties).map_err(|error| error.within(0, "size"))?,
-        };
+        let mut mount = Self::default();
+        match key {
+            VolumeKey::Unused(_) => mount.volume = properties.get("volume").unwrap_or_default(),
+            _ => mount.fill(&properties, text)?,
+        }
         if key == VolumeKey::Rootfs {
             mount.mp = BStr::new("/");
         }

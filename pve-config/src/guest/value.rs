@@ -12,7 +12,7 @@ use super::typed::Typed;
 use super::{Guest, GuestKind, SectionId};
 use crate::container::{self, Device, Features, MountPoint};
 use crate::format::{Context, numeric_value, parse_boolean};
-use crate::property::{PropertyFormat, TypedProperties};
+use crate::property::{PropertyFormat, parse_typed};
 use crate::rule::ValueError;
 use crate::schema::{FileCheck, GuestOption, Schema};
 use crate::vm::{
@@ -49,12 +49,11 @@ macro_rules! option_values {
                 context: &Context<'_>,
             ) -> Result<Self, ValueError> {
                 if DRIVES.iter().any(|drive| std::ptr::eq(format, *drive)) {
-                    let properties = format.parse_with(value, context)?;
-                    return Drive::from_properties(&properties).map(|drive| OptionValue::Drive(Box::new(drive)));
+                    let drive: Drive<'_> = parse_typed(format, value, context)?;
+                    return Ok(OptionValue::Drive(Box::new(drive)));
                 }
                 $(if $(std::ptr::eq(format, &$format))||+ {
-                    let properties = format.parse_with(value, context)?;
-                    return TypedProperties::from_properties(&properties).map(OptionValue::$Variant);
+                    return parse_typed(format, value, context).map(OptionValue::$Variant);
                 })+
                 format.parse_with(value, context).map(|_| OptionValue::Text(value.as_bstr()))
             }

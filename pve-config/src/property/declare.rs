@@ -56,12 +56,8 @@ macro_rules! words {
             }
 
             #[inline]
-            fn read(text: &'t [u8]) -> Result<Self, $crate::rule::ValueError> {
-                Self::from_word(text).ok_or_else(|| {
-                    let words = Self::WORDS.join(", ");
-                    let reason = $crate::rule::Reason::Word { words, suggestion: None };
-                    $crate::rule::ValueError::whole(text, reason)
-                })
+            fn read(text: &'t [u8]) -> Option<Self> {
+                Self::from_word(text)
             }
 
             #[inline]
@@ -151,18 +147,26 @@ macro_rules! properties {
 
             impl<$life> $crate::property::TypedProperties<$life> for $Struct $($generics)* {
                 #[inline]
-                fn from_properties(
+                fn unread() -> Self {
+                    $Struct { $($field: <$type as $crate::property::Field<$life>>::unread(),)+ }
+                }
+
+                #[inline]
+                fn fill(
+                    &mut self,
                     properties: &$crate::property::Properties<$life>,
-                ) -> Result<Self, $crate::rule::ValueError> {
-                    let mut new = $Struct {
-                        $($field: <$type as $crate::property::Field<$life>>::unread(),)+
-                    };
-                    for (position, text) in properties.entries() {
+                    text: &[u8],
+                ) -> Result<(), $crate::rule::ValueError> {
+                    for (position, value) in properties.entries() {
+                        let mut fits = true;
                         $(if position == At::$field as usize {
-                            $crate::property::Field::set(&mut new.$field, text)?;
+                            fits = $crate::property::Field::set(&mut self.$field, value);
                         } else)+ {}
+                        if !fits {
+                            return Err($crate::property::size_too_large(Self::KEYS, position, value, text));
+                        }
                     }
-                    Ok(new)
+                    Ok(())
                 }
 
                 #[inline]
@@ -238,8 +242,7 @@ macro_rules! properties {
             text: &[u8],
             context: &$crate::format::Context<'_>,
         ) -> Result<Self, $crate::rule::ValueError> {
-            let properties = Self::FORMAT.parse_with(text, context)?;
-            $crate::property::TypedProperties::from_properties(&properties)
+            $crate::property::parse_typed(Self::FORMAT, text, context)
         }
     };
     (@parse [$life:lifetime] [<$also:lifetime>]) => {
@@ -261,8 +264,7 @@ macro_rules! properties {
             text: &$life [u8],
             context: &$crate::format::Context<'_>,
         ) -> Result<Self, $crate::rule::ValueError> {
-            let properties = Self::FORMAT.parse_with(text, context)?;
-            $crate::property::TypedProperties::from_properties(&properties)
+            $crate::property::parse_typed(Self::FORMAT, text, context)
         }
     };
 }

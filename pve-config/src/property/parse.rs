@@ -2,7 +2,6 @@
 //! Reading a property string (spec: VM configuration, "Parse" and "Validate" of property strings).
 
 use bstr::{BStr, BString, ByteSlice};
-use memchr::memchr;
 use smallvec::SmallVec;
 
 use super::print::Printer;
@@ -94,39 +93,35 @@ impl PropertyFormat {
         let mut bare_taken = false;
         let mut rest = Some(text);
         while let Some(remaining) = rest {
-            let part = match memchr(b',', remaining) {
-                Some(comma) => {
-                    rest = remaining.get(comma + 1..);
-                    remaining.get(..comma).unwrap_or_default()
+            // parts are short: a loop is faster than a search that has to be called
+            let stop = remaining.iter().position(|byte| matches!(byte, b',' | b'='));
+            let (head, tail) = remaining.split_at(stop.unwrap_or(remaining.len()));
+            if let Some((b'=', after)) = tail.split_first() {
+                let end = after.iter().position(|byte| *byte == b',').unwrap_or(after.len());
+                let (value, next) = after.split_at(end);
+                rest = next.get(1..);
+                let value = chomp(value);
+                if head.is_empty() || value.is_empty() || value.contains(&b'\n') {
+                    let part = remaining.get(..head.len() + 1 + end).unwrap_or_default();
+                    return Err(located(text, part, Reason::Malformed));
                 }
-                None => {
-                    rest = None;
-                    remaining
+                if !options.skip.is_empty() && options.skip.iter().any(|name| name.as_bytes() == head) {
+                    continue;
                 }
-            };
-            match memchr(b'=', part) {
-                Some(equals) => {
-                    let (key, value) = part.split_at(equals);
-                    let value = chomp(value.get(1..).unwrap_or_default());
-                    if key.is_empty() || value.is_empty() || memchr(b'\n', value).is_some() {
-                        return Err(located(text, part, Reason::Malformed));
-                    }
-                    if !options.skip.is_empty() && options.skip.iter().any(|name| name.as_bytes() == key) {
-                        continue;
-                    }
-                    properties.add(text, key, value, allowed)?;
+                properties.add(text, head, value, allowed)?;
+            } else {
+                rest = tail.get(1..);
+                if head.iter().all(|byte| is_white_space(*byte)) {
+                    continue;
                 }
-                None if part.iter().all(|byte| is_white_space(*byte)) => {}
-                None => {
-                    let Some(default) = self.default else {
-                        return Err(located(text, part, Reason::NoDefaultKey { format: self.name() }));
-                    };
-                    if bare_taken || properties.at(default).is_some_and(|value| !is_falsy(value)) {
-                        return Err(located(text, part, Reason::Duplicate));
-                    }
-                    bare_taken = true;
-                    properties.put(default, part);
+                let Some(default) = self.default else {
+                    return Err(located(text, head, Reason::NoDefaultKey { format: self.name() }));
+                };
+                if bare_taken || properties.at(default).is_some_and(|value| !is_falsy(value)) {
+                    return Err(located(text, head, Reason::Duplicate));
                 }
+                bare_taken = true;
+                properties.put(default, head);
             }
         }
         properties.validate(text, &options.context)?;
@@ -245,6 +240,12 @@ impl<'t> Properties<'t> {
         self.entries.push((position as u8, value));
     }
 
+    /// Whether a key of `bits`, by position in the declaration, has a value.
+    #[inline]
+    pub(crate) fn has_any(&self, bits: u64) -> bool {
+        self.present & bits != 0
+    }
+
     #[inline]
     fn has(&self, position: usize) -> bool {
         self.present >> position & 1 == 1
@@ -269,9 +270,12 @@ impl<'t> Properties<'t> {
 
     fn validate(&self, text: &[u8], context: &Context<'_>) -> Result<(), ValueError> {
         for (position, value) in self.entries() {
-            if let Some(key) = self.format.key_at(position)
-                && let Err(error) = key.rule.check(value, context)
-            {
+            let Some(key) = self.format.key_at(position) else { continue };
+            // a boolean has no other rule to obey, see `PropertyFormat::member`
+            if key.rule.kind == Kind::Boolean && matches!(value, b"0" | b"1") {
+                continue;
+            }
+            if let Err(error) = key.rule.check(value, context) {
                 return Err(error.within(span_in(text, value).start, key.name));
             }
         }

@@ -84,8 +84,8 @@ impl<'p> Printer<'p> {
             .format
             .key_at(position)
             .is_some_and(|key| matches!(key.rule.format, Some(Format::Scalar(Scalar::DiskSize))));
-        match parse_size(value) {
-            Ok(bytes) if is_size => self.value(position, |out| write_size(bytes, out)),
+        match is_size.then(|| parse_size(value)) {
+            Some(Ok(bytes)) => self.value(position, |out| write_size(bytes, out)),
             _ => self.value(position, |out| out.extend_from_slice(value)),
         }
     }

@@ -5,7 +5,7 @@ use bstr::BStr;
 
 use crate::format::{Context, Format, Scalar};
 use crate::name_index::{NameIndex, same, sorts_before};
-use crate::rule::{Pattern, Reason, Rule};
+use crate::rule::{Kind, Pattern, Reason, Rule};
 
 /// A key of a property string.
 #[derive(Debug, Clone, Copy)]
@@ -249,6 +249,7 @@ impl PropertyFormat {
         while at < keys.len() {
             let key = &keys[at];
             assert!(at == 0 || sorts_before(keys[at - 1].name, key.name));
+            assert!(!matches!(key.rule.kind, Kind::Boolean) || key.rule.is_type_alone());
             if key.members & members != 0 {
                 format.existing |= 1 << at;
                 format.index = format.index.with(key.name, at);
@@ -353,11 +354,16 @@ impl PropertyFormat {
     }
 }
 
+/// Bit of the key called `name`, which must be there, among `keys`.
+pub(crate) const fn bit(keys: &[Key], name: &str) -> u64 {
+    1 << position(keys, name)
+}
+
 /// Position of the key called `name`, which must be there.
 const fn position(keys: &[Key], name: &str) -> usize {
     let mut at = 0;
     loop {
-        // an alias of a key that does not exist ends here
+        // the name of a key that does not exist ends here
         assert!(at < keys.len());
         if same(keys[at].name, name) {
             return at;

@@ -8,10 +8,10 @@ use bstr::{BStr, BString};
 
 use super::parse::Properties;
 use super::print::Printer;
-use super::table::PropertyFormat;
+use super::table::{Key, PropertyFormat};
 use crate::format::size::write_size;
 use crate::format::{Context, chomp, numeric_value, parse_size};
-use crate::rule::ValueError;
+use crate::rule::{Reason, Rule, ValueError, span_in};
 
 /// An integer, as it was written or as a number.
 ///
@@ -106,7 +106,7 @@ impl<'t> TryFrom<&'t str> for Number<'t> {
 
     /// A number from its text.
     fn try_from(text: &'t str) -> Result<Self, ValueError> {
-        crate::rule::Rule::number().check(text.as_bytes(), &Context::default())?;
+        Rule::number().check(text.as_bytes(), &Context::default())?;
         Ok(Number(text.as_bytes()))
     }
 }
@@ -148,8 +148,9 @@ pub(crate) trait Value<'t>: Sized {
     /// Stands in until the value is read; never seen, since a required key has a value.
     fn blank() -> Self;
 
-    /// The value of `text`, which passed the rule of the key.
-    fn read(text: &'t [u8]) -> Result<Self, ValueError>;
+    /// The value of `text`, which passed the rule of the key. `None` for a size that does not fit, the only values that
+    /// have a narrower type than the rule.
+    fn read(text: &'t [u8]) -> Option<Self>;
 
     /// Appends the text of the value.
     fn write(&self, out: &mut Vec<u8>);
@@ -162,8 +163,8 @@ impl<'t> Value<'t> for bool {
     }
 
     #[inline]
-    fn read(text: &'t [u8]) -> Result<Self, ValueError> {
-        Ok(text == b"1")
+    fn read(text: &'t [u8]) -> Option<Self> {
+        Some(text == b"1")
     }
 
     #[inline]
@@ -179,8 +180,8 @@ impl<'t> Value<'t> for &'t BStr {
     }
 
     #[inline]
-    fn read(text: &'t [u8]) -> Result<Self, ValueError> {
-        Ok(BStr::new(text))
+    fn read(text: &'t [u8]) -> Option<Self> {
+        Some(BStr::new(text))
     }
 
     #[inline]
@@ -196,8 +197,8 @@ impl<'t> Value<'t> for Integer<'t> {
     }
 
     #[inline]
-    fn read(text: &'t [u8]) -> Result<Self, ValueError> {
-        Ok(Integer(Repr::Text(text)))
+    fn read(text: &'t [u8]) -> Option<Self> {
+        Some(Integer(Repr::Text(text)))
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -215,8 +216,8 @@ impl<'t> Value<'t> for Number<'t> {
     }
 
     #[inline]
-    fn read(text: &'t [u8]) -> Result<Self, ValueError> {
-        Ok(Number(text))
+    fn read(text: &'t [u8]) -> Option<Self> {
+        Some(Number(text))
     }
 
     #[inline]
@@ -233,8 +234,8 @@ impl<'t> Value<'t> for u64 {
     }
 
     #[inline]
-    fn read(text: &'t [u8]) -> Result<Self, ValueError> {
-        parse_size(text).map_err(|_| ValueError::whole(text, crate::rule::Reason::SizeTooLarge))
+    fn read(text: &'t [u8]) -> Option<Self> {
+        parse_size(text).ok()
     }
 
     #[inline]
@@ -248,8 +249,8 @@ pub(crate) trait Field<'t>: Sized {
     /// The field before anything is read.
     fn unread() -> Self;
 
-    /// Sets the field from text that passed the rule of the key.
-    fn set(&mut self, text: &'t [u8]) -> Result<(), ValueError>;
+    /// Sets the field from text that passed the rule of the key. Returns whether the value fits.
+    fn set(&mut self, text: &'t [u8]) -> bool;
 
     /// Whether there is something to write.
     fn is_present(&self) -> bool;
@@ -265,9 +266,11 @@ impl<'t, V: Value<'t>> Field<'t> for V {
     }
 
     #[inline]
-    fn set(&mut self, text: &'t [u8]) -> Result<(), ValueError> {
-        *self = V::read(text)?;
-        Ok(())
+    fn set(&mut self, text: &'t [u8]) -> bool {
+        let value = V::read(text);
+        let fits = value.is_some();
+        *self = value.unwrap_or_else(V::blank);
+        fits
     }
 
     #[inline]
@@ -288,9 +291,9 @@ impl<'t, V: Value<'t>> Field<'t> for Option<V> {
     }
 
     #[inline]
-    fn set(&mut self, text: &'t [u8]) -> Result<(), ValueError> {
-        *self = Some(V::read(text)?);
-        Ok(())
+    fn set(&mut self, text: &'t [u8]) -> bool {
+        *self = V::read(text);
+        self.is_some()
     }
 
     #[inline]
@@ -308,14 +311,38 @@ impl<'t, V: Value<'t>> Field<'t> for Option<V> {
 
 /// A struct made from the declaration of a format.
 pub(crate) trait TypedProperties<'t>: Sized {
-    /// The struct with the values of `properties`, which are in a format with the keys of the declaration.
-    fn from_properties(properties: &Properties<'t>) -> Result<Self, ValueError>;
+    /// The struct before anything is read.
+    fn unread() -> Self;
+
+    /// Sets the fields of the values of `properties`, which are in a format with the keys of the declaration, and were
+    /// read from `text`, where errors are located.
+    fn fill(&mut self, properties: &Properties<'t>, text: &[u8]) -> Result<(), ValueError>;
 
     /// Bits of the keys that have a value, by position in the declaration.
     fn present(&self) -> u64;
 
     /// Appends the text of the value at `position` in the declaration.
     fn write_at(&self, position: usize, out: &mut Vec<u8>);
+}
+
+/// The error of `value`, a size of the key at `position` among `keys`, in `text`.
+#[cold]
+pub(crate) fn size_too_large(keys: &[Key], position: usize, value: &[u8], text: &[u8]) -> ValueError {
+    let key = keys.get(position).map(|key| key.name).unwrap_or_default();
+    ValueError::new(span_in(text, value), value, Reason::SizeTooLarge).within(0, key)
+}
+
+/// Reads `text`, a string of `format`.
+#[inline]
+pub(crate) fn parse_typed<'t, T: TypedProperties<'t>>(
+    format: &'static PropertyFormat,
+    text: &'t [u8],
+    context: &Context<'_>,
+) -> Result<T, ValueError> {
+    let properties = format.parse_with(text, context)?;
+    let mut value = T::unread();
+    value.fill(&properties, text)?;
+    Ok(value)
 }
 
 /// Appends `value` as a string of `format`, without the keys of `skip`.

@@ -6,9 +6,9 @@ use std::fmt;
 
 use bstr::{BStr, BString};
 
-use crate::format::{Context, Scalar};
+use crate::format::{Context, Scalar, is_falsy};
 use crate::property::{
-    Alias, Integer, Key, Number, ParseOptions, Properties, PropertyFormat, TypedProperties, Value,
+    Alias, Integer, Key, Number, ParseOptions, Properties, PropertyFormat, TypedProperties, Value, bit,
     print_typed, properties, words,
 };
 use crate::rule::{Pattern, Reason, ValueError, pattern, span_in};
@@ -442,6 +442,43 @@ const TPMSTATE_KEYS: &[Key] = &{
 /// Keys of times when disks had a geometry: ignored by the reader, refused by the check of the file.
 const GEOMETRY: &[&str] = &["cyls", "heads", "secs", "trans"];
 
+/// Limits in bytes, and the limits in megabytes that the reader makes of them.
+const BYTE_LIMITS: [(&str, &str); 3] = [("bps", "mbps"), ("bps_rd", "mbps_rd"), ("bps_wr", "mbps_wr")];
+
+/// Keys that have an effect only beside another.
+const NEEDS: [(&str, &str); 9] = [
+    ("mbps_max", "mbps"),
+    ("mbps_rd_max", "mbps_rd"),
+    ("mbps_wr_max", "mbps_wr"),
+    ("bps_max_length", "mbps_max"),
+    ("bps_rd_max_length", "mbps_rd_max"),
+    ("bps_wr_max_length", "mbps_wr_max"),
+    ("iops_max_length", "iops_max"),
+    ("iops_rd_max_length", "iops_rd_max"),
+    ("iops_wr_max_length", "iops_wr_max"),
+];
+
+/// Keys that exclude each other.
+const EXCLUDES: [(&str, &str); 4] =
+    [("mbps", "mbps_rd"), ("mbps", "mbps_wr"), ("iops", "iops_rd"), ("iops", "iops_wr")];
+
+/// Bits of the keys without which no rule across keys is broken.
+const CONTRADICTING: u64 = {
+    let mut bits = bit(Drive::KEYS, "media");
+    let mut at = 0;
+    while at < NEEDS.len() {
+        bits |= bit(Drive::KEYS, NEEDS[at].0);
+        if at < EXCLUDES.len() {
+            bits |= bit(Drive::KEYS, EXCLUDES[at].0);
+        }
+        if at < BYTE_LIMITS.len() {
+            bits |= bit(Drive::KEYS, BYTE_LIMITS[at].0);
+        }
+        at += 1;
+    }
+    bits
+};
+
 impl<'t> Drive<'t> {
     /// A drive with this volume, path, `none` or `cdrom`, and nothing else.
     #[must_use]
@@ -477,16 +514,21 @@ impl<'t> Drive<'t> {
     ///
     /// As [`Drive::read`].
     pub fn read_parsed(id: DriveId, text: &'t [u8], properties: &Properties<'t>) -> Result<Self, ValueError> {
-        let mut drive = if id.bus == Bus::Unused {
-            Self::new(properties.get("file").unwrap_or_default())
-        } else {
-            Self::from_properties(properties).map_err(|error| error.within(0, "size"))?
-        };
-        let conflict = drive.convert_byte_limits().or_else(|| drive.contradiction(id.bus));
-        match conflict {
-            None => Ok(drive),
-            Some((key, reason)) => Err(conflict_error(properties, text, key, reason)),
+        let mut drive = Self::default();
+        if id.bus == Bus::Unused {
+            drive.file = properties.get("file").unwrap_or_default();
+            return Ok(drive);
         }
+        drive.fill(properties, text)?;
+        // few drives have a key that others could contradict
+        if properties.has_any(CONTRADICTING) {
+            if let Some((key, reason)) = contradiction(properties, id.bus) {
+                let value: &[u8] = properties.get(key).map_or(text, |value| value);
+                return Err(ValueError::new(span_in(text, value), value, reason).within(0, key));
+            }
+            drive.convert_byte_limits();
+        }
+        Ok(drive)
     }
 
     /// Prints the drive in the reference's order.
@@ -505,86 +547,46 @@ impl<'t> Drive<'t> {
     }
 
     /// `bps` and its like become `mbps` and its like. Their value is lost: the reference makes `0.000` of any.
-    fn convert_byte_limits(&mut self) -> Option<(&'static str, Reason)> {
+    fn convert_byte_limits(&mut self) {
         let limits = [
-            (&mut self.bps, &mut self.mbps, "bps", "mbps"),
-            (&mut self.bps_rd, &mut self.mbps_rd, "bps_rd", "mbps_rd"),
-            (&mut self.bps_wr, &mut self.mbps_wr, "bps_wr", "mbps_wr"),
+            (&mut self.bps, &mut self.mbps),
+            (&mut self.bps_rd, &mut self.mbps_rd),
+            (&mut self.bps_wr, &mut self.mbps_wr),
         ];
-        for (bytes, megabytes, key, other) in limits {
-            if bytes.is_none() {
-                continue;
-            }
-            if megabytes.is_some() {
-                return Some((key, Reason::Conflict { other }));
-            }
-            *bytes = None;
-            *megabytes = Number::read(b"0.000").ok();
-        }
-        None
-    }
-
-    /// The first rule across keys that the drive breaks: the key, and why.
-    fn contradiction(&self, bus: Bus) -> Option<(&'static str, Reason)> {
-        let number = |value: &Option<Number<'t>>| value.is_some_and(|value| !value.is_falsy());
-        let integer = |value: &Option<Integer<'t>>| value.is_some_and(|value| !value.is_falsy());
-        let (mbps, mbps_max) = (number(&self.mbps), number(&self.mbps_max));
-        let (mbps_rd, mbps_rd_max) = (number(&self.mbps_rd), number(&self.mbps_rd_max));
-        let (mbps_wr, mbps_wr_max) = (number(&self.mbps_wr), number(&self.mbps_wr_max));
-        let (iops, iops_rd, iops_wr) = (integer(&self.iops), integer(&self.iops_rd), integer(&self.iops_wr));
-        let needs = [
-            (mbps_max, mbps, "mbps_max", "mbps"),
-            (mbps_rd_max, mbps_rd, "mbps_rd_max", "mbps_rd"),
-            (mbps_wr_max, mbps_wr, "mbps_wr_max", "mbps_wr"),
-            (integer(&self.bps_max_length), mbps_max, "bps_max_length", "mbps_max"),
-            (integer(&self.bps_rd_max_length), mbps_rd_max, "bps_rd_max_length", "mbps_rd_max"),
-            (integer(&self.bps_wr_max_length), mbps_wr_max, "bps_wr_max_length", "mbps_wr_max"),
-            (integer(&self.iops_max_length), integer(&self.iops_max), "iops_max_length", "iops_max"),
-            (
-                integer(&self.iops_rd_max_length),
-                integer(&self.iops_rd_max),
-                "iops_rd_max_length",
-                "iops_rd_max",
-            ),
-            (
-                integer(&self.iops_wr_max_length),
-                integer(&self.iops_wr_max),
-                "iops_wr_max_length",
-                "iops_wr_max",
-            ),
-        ];
-        if let Some((_, _, key, other)) = needs.into_iter().find(|(set, needed, ..)| *set && !needed) {
-            return Some((key, Reason::Needs { other }));
-        }
-        let excludes = [
-            (mbps, mbps_rd, "mbps", "mbps_rd"),
-            (mbps, mbps_wr, "mbps", "mbps_wr"),
-            (iops, iops_rd, "iops", "iops_rd"),
-            (iops, iops_wr, "iops", "iops_wr"),
-        ];
-        if let Some((_, _, key, other)) = excludes.into_iter().find(|(a, b, ..)| *a && *b) {
-            return Some((key, Reason::Conflict { other }));
-        }
-        if self.is_cdrom() {
-            if self.snapshot == Some(true) {
-                return Some(("snapshot", Reason::OnCdrom));
-            }
-            if self.format.is_some() {
-                return Some(("format", Reason::OnCdrom));
-            }
-            if bus == Bus::Virtio {
-                return Some(("media", Reason::OnCdrom));
+        for (bytes, megabytes) in limits {
+            if bytes.take().is_some() {
+                *megabytes = Number::read(b"0.000");
             }
         }
-        None
     }
 }
 
-/// The error of a contradiction, at the value of `key`.
+/// The first rule across keys that a drive on `bus` breaks: the key, and why.
 #[cold]
-fn conflict_error(properties: &Properties<'_>, text: &[u8], key: &'static str, reason: Reason) -> ValueError {
-    let value: &[u8] = properties.get(key).map_or(text, |value| value);
-    ValueError::new(span_in(text, value), value, reason).within(0, key)
+fn contradiction(properties: &Properties<'_>, bus: Bus) -> Option<(&'static str, Reason)> {
+    let has = |key: &str| properties.get(key).is_some();
+    if let Some((key, other)) =
+        BYTE_LIMITS.into_iter().find(|(bytes, megabytes)| has(bytes) && has(megabytes))
+    {
+        return Some((key, Reason::Conflict { other }));
+    }
+    let is_truthy = |key: &str| {
+        // any limit in bytes becomes 0.000, which is true
+        properties.get(key).is_some_and(|value| !is_falsy(value))
+            || BYTE_LIMITS.iter().any(|(bytes, megabytes)| *megabytes == key && has(bytes))
+    };
+    if let Some((key, other)) = NEEDS.into_iter().find(|(key, other)| is_truthy(key) && !is_truthy(other)) {
+        return Some((key, Reason::Needs { other }));
+    }
+    if let Some((key, other)) = EXCLUDES.into_iter().find(|(key, other)| is_truthy(key) && is_truthy(other)) {
+        return Some((key, Reason::Conflict { other }));
+    }
+    if properties.get("media").is_some_and(|media| media == Media::Cdrom.as_str()) {
+        let excluded = ["snapshot", "format"].into_iter().find(|key| is_truthy(key));
+        let excluded = excluded.or((bus == Bus::Virtio).then_some("media"));
+        return excluded.map(|key| (key, Reason::OnCdrom));
+    }
+    None
 }
 
 #[cfg(test)]
@@ -612,7 +614,8 @@ mod tests {
 
     #[test]
     fn a_huge_size_is_an_error_of_its_own() {
-        assert_eq!(read("scsi0", "local:x,size=99999999T").unwrap_err().reason, Reason::SizeTooLarge);
+        let error = read("scsi0", "local:x,size=99999999T").unwrap_err();
+        assert_eq!((error.reason, error.span), (Reason::SizeTooLarge, 13..22));
     }
 
     #[test]
