@@ -28,6 +28,7 @@ mod declare;
 mod parse;
 mod print;
 mod registry;
+mod synopsis;
 mod table;
 mod value;
 
