@@ -3,7 +3,6 @@
 
 use serde_json::{Value, json};
 
-#[allow(dead_code)]
 /// The bytes that a recorded value stands for; `None` for anything that is not a byte string.
 pub(crate) fn read(value: &Value) -> Option<Vec<u8>> {
     if let Some(text) = value.as_str() {
@@ -13,7 +12,6 @@ pub(crate) fn read(value: &Value) -> Option<Vec<u8>> {
     hex.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
-#[allow(dead_code)]
 /// The recorded form of `bytes`.
 pub(crate) fn write(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
