@@ -9,6 +9,8 @@ use pve_cfs::tree::Walk;
 use pve_cfs::{Entry, Row};
 use serde_json::{Value, json};
 
+use crate::output::set_bytes;
+
 /// One line as `ls` shows it. Names are escaped: they may hold any byte, also what would steer a terminal.
 pub(crate) fn line(out: &mut impl Write, entry: Entry<'_>) -> io::Result<()> {
     let kind = if entry.is_directory() { 'd' } else { '-' };
@@ -38,15 +40,18 @@ pub(crate) fn below(entry: Entry<'_>) -> Vec<(BString, Entry<'_>)> {
 
 /// An entry as JSON.
 pub(crate) fn entry(entry: Entry<'_>) -> Value {
-    json!({
-        "path": entry.path().map(|path| path.to_string()),
+    let mut value = json!({
         "type": if entry.is_directory() { "directory" } else { "file" },
         "size": entry.size(),
         "mtime": entry.mtime(),
         "inode": entry.inode(),
         "version": entry.version(),
         "writer": entry.writer(),
-    })
+    });
+    if let (Some(object), Some(path)) = (value.as_object_mut(), entry.path()) {
+        set_bytes(object, "path", &path);
+    }
+    value
 }
 
 /// An entry with all below it as JSON; the depth is that of the tree, in which no circle can be reached from the root.
@@ -60,11 +65,14 @@ pub(crate) fn nested(at: Entry<'_>) -> Value {
 
 /// A row as JSON, without its content.
 pub(crate) fn row(row: &Row) -> Value {
-    json!({
+    let mut value = json!({
         "inode": row.inode, "parent": row.parent, "version": row.version, "writer": row.writer,
-        "mtime": row.mtime, "type": row.kind, "name": row.name.to_string(),
-        "size": row.data.as_ref().map(|data| data.len()),
-    })
+        "mtime": row.mtime, "type": row.kind, "size": row.data.as_ref().map(|data| data.len()),
+    });
+    if let Some(object) = value.as_object_mut() {
+        set_bytes(object, "name", &row.name);
+    }
+    value
 }
 
 /// The schema and all rows.

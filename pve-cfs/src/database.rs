@@ -140,6 +140,11 @@ impl Database {
         &self.loaded.guests
     }
 
+    /// What was loaded from the rows, to go on with.
+    pub fn into_loaded(self) -> Loaded {
+        self.loaded
+    }
+
     /// What the reference would refuse the database for; empty if it would start.
     pub fn refusals(&self) -> &[Finding] {
         &self.loaded.refusals

@@ -521,7 +521,7 @@ fn place(path: &[u8]) -> Place<'_> {
 }
 
 /// The path for the tree, of an operation that only the tree knows.
-fn tree_path(path: &[u8]) -> Result<&[u8], Refusal> {
+pub(crate) fn tree_path(path: &[u8]) -> Result<&[u8], Refusal> {
     match place(path) {
         Place::Root => Err(Refusal::Root),
         Place::Virtual(_) | Place::BelowVirtual => Err(Refusal::Virtual),

@@ -17,10 +17,11 @@
 //! [`Store`](crate::store::Store) keeps a register of those, and [`read`] refuses them.
 
 use std::fs::{File, Metadata};
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::database::OpenError;
 use crate::wal::{self, Header, WalError};
 
 /// Tries before a file that changes all the time is given up.
@@ -125,6 +126,19 @@ pub fn read(path: &Path) -> Result<Image, ReadError> {
     Err(ReadError::Busy { path: path.to_owned() })
 }
 
+/// Copies the database `path`, its write-ahead log applied, into the new file `copy`, which needs no other file and which only its owner
+/// can read.
+pub(crate) fn copy(path: &Path, copy: &Path) -> Result<(), OpenError> {
+    write_new(copy, &read(path)?.bytes).map_err(|source| OpenError::System { path: copy.to_owned(), source })
+}
+
+/// Writes a new file to the disk that only its owner can read.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
 /// The image that the bytes of a database file are, without a write-ahead log.
 pub(crate) fn of_bytes(mut bytes: Vec<u8>) -> Image {
     let file_size = bytes.len() as u64;
@@ -176,10 +190,10 @@ enum Log {
 }
 
 fn log_identity(path: &Path) -> Option<LogIdentity> {
-    let mut file = File::open(path).ok()?;
+    let file = File::open(path).ok()?;
     let meta = file.metadata().ok()?;
     let mut header = Vec::new();
-    file.by_ref().take(wal::HEADER_SIZE as u64).read_to_end(&mut header).ok()?;
+    (&file).take(wal::HEADER_SIZE as u64).read_to_end(&mut header).ok()?;
     Some(LogIdentity { device: meta.dev(), inode: meta.ino(), header })
 }
 

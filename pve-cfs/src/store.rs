@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::database::OpenError;
 use crate::engine::Change;
+use crate::image;
 use crate::load::{self, Loaded};
 use crate::row::{self, Row, Table};
 use crate::schema::{CREATE_TABLE, LOCK_FILE, VERSION_ROW_NAME};
@@ -49,11 +50,13 @@ pub struct StoreOptions {
     pub lock_tries: u32,
     /// Make the database if there is none.
     pub create: bool,
+    /// Copy the database as it is, its write-ahead log applied, to this new file before anything else is done to it.
+    pub backup: Option<PathBuf>,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { synchronous: Synchronous::Normal, lock: true, lock_tries: 1, create: true }
+        Self { synchronous: Synchronous::Normal, lock: true, lock_tries: 1, create: true, backup: None }
     }
 }
 
@@ -78,6 +81,9 @@ impl Store {
     /// reference would refuse it.
     pub fn open(path: &Path, options: &StoreOptions, now: u32) -> Result<(Self, Loaded), OpenError> {
         let lock = options.lock.then(|| take_lock(path, options.lock_tries)).transpose()?;
+        if let Some(backup) = options.backup.as_deref().filter(|_| path.exists()) {
+            image::copy(path, backup)?;
+        }
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
         let system = |source| OpenError::System { path: path.to_owned(), source };
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -180,6 +186,34 @@ impl Store {
             row.data.as_deref(),
         ])?;
         Ok(())
+    }
+
+    /// Deletes the rows of `deleted` and writes `written` as one transaction, provided that the tree is at version `expected`; the
+    /// version that it was at is returned, and if it is another one nothing was changed.
+    ///
+    /// # Errors
+    /// What SQLite says; the database is as it was before.
+    pub(crate) fn replace_rows(
+        &self,
+        expected: u64,
+        deleted: &[u64],
+        written: &[&Row],
+    ) -> rusqlite::Result<u64> {
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+        let version = transaction
+            .query_row("SELECT version FROM tree WHERE inode = 0", [], |row| row.get::<_, i64>(0))
+            .optional()?
+            .unwrap_or(0) as u64;
+        if version == expected {
+            for inode in deleted {
+                transaction.prepare_cached(DELETE)?.execute([*inode as i64])?;
+            }
+            for row in written {
+                self.put(row)?;
+            }
+        }
+        transaction.commit()?;
+        Ok(version)
     }
 
     /// All rows as they are in the database now.

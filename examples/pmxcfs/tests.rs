@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Stories: what an administrator does with a database, verb by verb, on the sample that comes with the programs.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::output::Failure;
+use crate::{Args, run};
+
+const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/sample/config.db");
+
+/// A folder with a copy of the sample, in which verbs are run.
+struct Desk {
+    folder: TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(SAMPLE, folder.path().join("config.db")).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Runs a verb; words that start with `@` are names of files in the folder.
+    fn try_run(&self, line: &str) -> Result<(ExitCode, String), Failure> {
+        let words = line.split_whitespace().map(|word| match word.strip_prefix('@') {
+            Some(name) => self.path(name),
+            None => word.to_owned(),
+        });
+        let args = Args::try_parse_from(std::iter::once("pmxcfs".to_owned()).chain(words))?;
+        let mut out = Vec::new();
+        let code = run(&args, &mut out)?;
+        Ok((code, String::from_utf8(out)?))
+    }
+
+    fn run(&self, line: &str) -> String {
+        self.try_run(line).unwrap_or_else(|error| panic!("{line}: {error}")).1
+    }
+
+    fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.run(&format!("{line} --json"))).unwrap()
+    }
+
+    fn refused(&self, line: &str) -> String {
+        match self.try_run(line) {
+            Ok((_, output)) => panic!("{line} was not refused: {output}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        std::fs::write(self.folder.path().join(name), bytes).unwrap();
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn looking() {
+    let desk = Desk::new();
+    assert!(desk.run("ls @config.db /").contains("storage.cfg"));
+    assert!(desk.run("cat @config.db storage.cfg").starts_with("dir: local\n"));
+    assert!(desk.run("tree @config.db nodes/alpha").contains("  100.conf\n"));
+    assert!(desk.run("find @config.db nodes/alpha/lxc").contains("nodes/alpha/lxc/200.conf\n"));
+    assert!(desk.run("sql @config.db").contains("__version__"));
+    assert!(desk.run("check @config.db").ends_with("the daemon would start with it\n"));
+    assert!(desk.run("export @config.db @pve").contains("directories"));
+    assert!(Path::new(&desk.path("pve/nodes/alpha/lxc/200.conf")).is_file());
+    assert_eq!(desk.files(), ["config.db", "pve"]);
+}
+
+#[test]
+fn an_empty_shell_is_called_what_it_is() {
+    let desk = Desk::new();
+    desk.write("empty.db", "");
+    assert!(desk.run("check @empty.db").contains("an empty shell"));
+    assert_eq!(desk.json("check @empty.db")["empty"], true);
+    assert_eq!(desk.json("check @config.db")["empty"], false);
+}
+
+#[test]
+fn bytes_that_are_no_text_survive_json() {
+    let desk = Desk::new();
+    desk.write("bytes", b"\xff\0x");
+    desk.run("put @config.db odd @bytes");
+    let value = desk.json("cat @config.db odd");
+    assert_eq!((&value["content"], &value["content_base64"]), (&Value::Null, &Value::from("/wB4")));
+    assert_eq!(desk.json("cat @config.db user.cfg")["content_base64"], Value::Null);
+}
+
+#[test]
+fn a_file_is_put_in_its_place_and_the_old_state_kept() {
+    let desk = Desk::new();
+    desk.write("new.cfg", "dir: local\n\tpath /srv\n");
+    let rehearsal = desk.run("put @config.db storage.cfg @new.cfg --dry-run");
+    assert!(rehearsal.contains("\n  +\tpath /srv\n") && rehearsal.contains("nothing was written"));
+    assert_eq!(desk.files(), ["config.db", "new.cfg"]);
+
+    let done = desk.json("put @config.db storage.cfg @new.cfg");
+    assert_eq!((&done["written"], &done["changes"][0]["path"]), (&true.into(), &"storage.cfg".into()));
+    let backup = done["backup"].as_str().unwrap();
+    assert_eq!(desk.run("cat @config.db storage.cfg"), "dir: local\n\tpath /srv\n");
+    let (code, shown) = desk.try_run(&format!("diff {backup} @config.db")).unwrap();
+    assert_eq!(code, ExitCode::from(1));
+    assert!(shown.starts_with("changed storage.cfg\n  @@ -1,38 +1,2 @@\n   dir: local\n"), "{shown}");
+    assert_eq!(desk.try_run(&format!("diff {backup} {SAMPLE}")).unwrap().0, ExitCode::SUCCESS);
+    assert!(desk.run("put @config.db storage.cfg @new.cfg").contains("nothing to change"));
+}
+
+#[test]
+fn a_guest_moves_and_is_never_there_twice() {
+    let desk = Desk::new();
+    desk.write("guest", "name: x\n");
+    let refused = desk.refused("put @config.db nodes/beta/lxc/100.conf @guest");
+    assert!(refused.contains("VMID 100 belongs to a qemu guest on node \"alpha\" (EEXIST)"), "{refused}");
+    let moved =
+        desk.run("mv @config.db nodes/alpha/qemu-server/100.conf nodes/beta/qemu-server/ --no-backup");
+    assert!(moved.starts_with("moved nodes/alpha/qemu-server/100.conf -> nodes/beta/qemu-server/100.conf\n"));
+    let moved = desk.json(&format!("diff {SAMPLE} @config.db"));
+    assert_eq!(moved[0]["moved_from"], "nodes/alpha/qemu-server/100.conf");
+    assert_eq!(moved.as_array().unwrap().len(), 1);
+    assert!(desk.refused("mv @config.db nodes/alpha nodes/delta").contains("ENOTEMPTY"));
+    assert!(!desk.files().iter().any(|name| name.ends_with(".bak")));
+}
+
+#[test]
+fn directories_come_and_go() {
+    let desk = Desk::new();
+    assert!(desk.refused("mkdir @config.db a/b").contains("ENOENT"));
+    assert!(desk.run("mkdir -p @config.db a/b c").starts_with("added a/\nadded a/b/\nadded c/\n"));
+    assert!(desk.refused("mkdir @config.db c").contains("EEXIST"));
+    assert!(desk.refused("rm @config.db a").contains("ENOTEMPTY"));
+    assert!(desk.refused("rm @config.db a/b none").contains("ENOENT"));
+    assert!(desk.run("rm -r @config.db a c").starts_with("removed a/\nremoved a/b/\nremoved c/\n"));
+    assert!(desk.refused("put @config.db x/y/z @config.db").contains("ENOENT"));
+    assert!(desk.run("put -p @config.db x/y/z @config.db").contains("added x/y/z\n"));
+    assert!(desk.refused("put @config.db .members @config.db").contains("EACCES"));
+    assert!(desk.run("check @config.db").ends_with("the daemon would start with it\n"));
+}
+
+#[test]
+fn a_daemon_at_work_is_not_disturbed() {
+    let desk = Desk::new();
+    let lock = std::fs::File::create(desk.path(".pmxcfs.lockfile")).unwrap();
+    lock.lock().unwrap();
+    assert!(desk.refused("mkdir @config.db a").contains("in use by a daemon"));
+    assert!(desk.run("mkdir @config.db a --dry-run").contains("nothing was written"));
+    assert!(desk.run("mkdir @config.db a --force").contains("added a/\n"));
+    drop(lock);
+    assert!(desk.run("rm @config.db a").contains("removed a/\n"));
+}
+
+#[test]
+fn trees_are_compared_with_folders() {
+    let desk = Desk::new();
+    desk.run("export @config.db @pve");
+    assert_eq!(desk.run("diff @config.db @pve"), "");
+    std::fs::write(desk.path("pve/user.cfg"), "\u{1b}[31m").unwrap();
+    std::fs::remove_file(desk.path("pve/nodes/alpha/lxc/200.conf")).unwrap();
+    std::fs::create_dir(desk.path("pve/ha")).unwrap();
+    let names = desk.run("diff @config.db @pve --names");
+    assert_eq!(names, "added ha/\nremoved nodes/alpha/lxc/200.conf\nchanged user.cfg\n");
+    assert_eq!(desk.run("diff @config.db @pve --names --only /nodes/"), "removed nodes/alpha/lxc/200.conf\n");
+    assert!(desk.refused("diff @config.db @none").contains("cannot read"));
+}
