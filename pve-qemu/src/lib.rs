@@ -76,6 +76,7 @@ mod machine;
 mod mapping;
 mod memory;
 mod network;
+pub mod node;
 mod origin;
 mod passthrough;
 pub mod pci;

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The world that a guest lives in, as the operations on guests see it: configurations, volumes, running machines, and
+//! what is drawn or read at the moment of an operation.
+//!
+//! An operation is written once, against [`Node`]. What stands behind it decides what happens: the real node changes
+//! it, a plan notes what would change, a test looks.
+
+use std::time::Duration;
+
+use bstr::{BStr, BString};
+use pve_config::guest::GuestKind;
+use pve_storage::Storages;
+use pve_volid::{ImageFormat, StorageId, VmId, VolumeId};
+use serde_json::Value;
+
+use crate::cloudinit::Resolver;
+
+/// Everything that an operation on a guest can look at or change.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    /// Where the configurations are: the logical layer.
+    pub configs: &'a dyn ConfigStore,
+    /// Where the volumes are: the physical layer.
+    pub volumes: &'a dyn Volumes,
+    /// The running QEMU processes.
+    pub machines: &'a dyn Machines,
+    /// The clock, and what is drawn by lot.
+    pub chance: &'a dyn Chance,
+    /// What is known about the node.
+    pub facts: &'a Facts,
+}
+
+/// What is known about a node and decides what an operation writes.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Facts {
+    /// Version of the installed QEMU, `11.0.0`.
+    pub qemu_version: String,
+    /// Architecture of the host, `x86_64`.
+    pub arch: String,
+    /// Prefix of new MAC addresses, of the cluster's `datacenter.cfg` (`BC:24:11`).
+    pub mac_prefix: String,
+    /// Name servers and search domain of the host.
+    pub resolver: Resolver,
+}
+
+/// A guest of the cluster, as the tree of configurations knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestEntry {
+    /// Its id, unique over all nodes and both kinds.
+    pub vmid: VmId,
+    /// VM or container.
+    pub kind: GuestKind,
+    /// The node whose directory holds its file.
+    pub node: String,
+}
+
+/// Whether others may hold the same lock at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockMode {
+    /// Nobody else.
+    Exclusive,
+    /// Others that share it.
+    Shared,
+}
+
+/// Where the configurations of a cluster live: a directory laid out like `/etc/pve`, a `config.db`, or memory.
+pub trait ConfigStore {
+    /// The node that operations run on.
+    fn node(&self) -> &str;
+
+    /// All guests of the cluster, sorted by id.
+    fn guests(&self) -> Result<Vec<GuestEntry>, WorldError>;
+
+    /// The file of a guest of any node: where it is, and its bytes. `None` if there is no such guest.
+    fn read(&self, vmid: VmId) -> Result<Option<(GuestEntry, BString)>, WorldError>;
+
+    /// Replaces the file of a VM of this node in one step; readers see the old or the new text.
+    ///
+    /// # Errors
+    /// If the VM is not on this node, or the text cannot be stored.
+    fn write(&self, vmid: VmId, text: &BStr) -> Result<(), WorldError>;
+
+    /// Makes the file of a new VM on this node.
+    ///
+    /// # Errors
+    /// If any guest of the cluster has that id.
+    fn create(&self, vmid: VmId, text: &BStr) -> Result<(), WorldError>;
+
+    /// Removes the file of a VM of this node.
+    fn remove(&self, vmid: VmId) -> Result<(), WorldError>;
+
+    /// Moves the file of a VM of this node into the directory of another (spec: vm-lifecycle, "Configuration move").
+    fn move_to(&self, vmid: VmId, node: &str) -> Result<(), WorldError>;
+
+    /// Another file of the cluster, by its path below `/etc/pve` (`datacenter.cfg`). `None` if it does not exist.
+    fn file(&self, path: &str) -> Result<Option<BString>, WorldError>;
+
+    /// Takes the lock of a VM's configuration; it is released when the guard goes (spec: vm-lifecycle, "File locks").
+    ///
+    /// Taking a lock again that this store holds succeeds at once.
+    fn lock(&self, vmid: VmId, mode: LockMode, patience: Duration) -> Result<Box<dyn LockGuard>, WorldError>;
+}
+
+/// A lock that is held for as long as this value lives.
+pub trait LockGuard {}
+
+/// A volume as a storage lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListedVolume {
+    /// Its id.
+    pub volid: VolumeId,
+    /// Its owner by name, if the name says one.
+    pub owner: Option<VmId>,
+    /// Size that a guest sees, in bytes.
+    pub size: u64,
+    /// Its format.
+    pub format: ImageFormat,
+    /// The base volume of a linked clone, in the text that the storage lists.
+    pub parent: Option<BString>,
+}
+
+/// Operations on volumes, at the level on which the life of a guest is told.
+///
+/// Volume ids come and go as the bytes that configurations hold.
+pub trait Volumes {
+    /// The storages of the cluster.
+    fn storages(&self) -> &Storages;
+
+    /// Disk images of a storage, of one owner or of all.
+    fn images(&self, storage: &StorageId, owner: Option<VmId>) -> Result<Vec<ListedVolume>, WorldError>;
+
+    /// Size in bytes that the guest sees, and format; of a volume, or of a file or device by its absolute path.
+    fn size(&self, volume: &BStr) -> Result<(u64, ImageFormat), WorldError>;
+
+    /// The volume that an absolute path belongs to.
+    fn volume_at(&self, path: &BStr) -> Result<Option<VolumeId>, WorldError>;
+
+    /// Allocates a volume; `kib` is its size in KiB (fractions occur). Without a name the next free one is taken.
+    fn allocate(
+        &self,
+        storage: &StorageId,
+        owner: VmId,
+        format: ImageFormat,
+        name: Option<&BStr>,
+        kib: f64,
+    ) -> Result<VolumeId, WorldError>;
+
+    /// Frees a volume.
+    fn free(&self, volume: &BStr) -> Result<(), WorldError>;
+
+    /// Makes a linked clone for `owner`.
+    fn clone_linked(&self, base: &BStr, snapshot: Option<&BStr>, owner: VmId)
+    -> Result<VolumeId, WorldError>;
+
+    /// Copies the content of a volume, snapshot, file or device into an existing volume.
+    fn copy(
+        &self,
+        source: &BStr,
+        snapshot: Option<&BStr>,
+        target: &BStr,
+        options: CopyOptions,
+    ) -> Result<(), WorldError>;
+
+    /// Writes the firmware's template of EFI variables into a volume, and tells nothing more.
+    fn write_firmware(&self, template: FirmwareTemplate, target: &BStr) -> Result<(), WorldError>;
+
+    /// Turns a volume into a base that can be cloned.
+    fn create_base(&self, volume: &BStr) -> Result<VolumeId, WorldError>;
+
+    /// Gives a volume another owner, or name.
+    fn rename(&self, volume: &BStr, owner: VmId, name: Option<&BStr>) -> Result<VolumeId, WorldError>;
+
+    /// Gives a volume another size, in bytes.
+    fn resize(&self, volume: &BStr, size: u64, running: bool) -> Result<(), WorldError>;
+
+    /// Makes a snapshot of a volume.
+    fn create_snapshot(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError>;
+
+    /// Removes a snapshot of a volume.
+    fn delete_snapshot(&self, volume: &BStr, snapshot: &BStr, running: bool) -> Result<(), WorldError>;
+
+    /// Whether a volume can go back to a snapshot.
+    fn check_rollback(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError>;
+
+    /// Takes a volume back to a snapshot.
+    fn rollback(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError>;
+
+    /// Makes volumes usable.
+    fn activate(&self, volumes: &[&BStr]) -> Result<(), WorldError>;
+
+    /// Tells the storages that volumes are not used any more.
+    fn deactivate(&self, volumes: &[&BStr]) -> Result<(), WorldError>;
+
+    /// Generates the cloud-init image of a configuration into a volume (the whole rule set of `cloudinit`).
+    fn write_cloudinit(
+        &self,
+        vmid: VmId,
+        config: &pve_config::guest::VmConfig<'_>,
+        volume: &BStr,
+    ) -> Result<(), WorldError>;
+}
+
+/// How a volume is copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CopyOptions {
+    /// Limit, in KiB per second; `None` for none.
+    pub bwlimit: Option<u64>,
+    /// The target is known to read as zeros, so zeros need no writing.
+    pub sparse: bool,
+}
+
+/// A template of EFI variables that comes with the firmware (spec: vm-lifecycle, "Disk parameters in requests", 10).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FirmwareTemplate {
+    /// Where it lies on a node.
+    pub path: String,
+    /// Its size, in bytes.
+    pub size: u64,
+}
+
+/// The running QEMU processes of this node.
+pub trait Machines {
+    /// Whether QEMU runs for this VM (spec: vm-lifecycle, "Paths").
+    fn is_running(&self, vmid: VmId) -> bool;
+
+    /// Sends a QMP command (or one of the agent, `guest-…`) and waits for the answer; without `timeout` as long as the
+    /// command deserves (spec: vm-lifecycle, "QMP time-outs").
+    fn qmp(
+        &self,
+        vmid: VmId,
+        command: &str,
+        arguments: Value,
+        timeout: Option<Duration>,
+    ) -> Result<Value, WorldError>;
+
+    /// One of the composite changes of a running machine.
+    fn change(&self, vmid: VmId, change: &MachineChange<'_>) -> Result<(), WorldError>;
+}
+
+/// A change of a running machine that takes several commands (spec: vm-lifecycle, "Hot-plug").
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum MachineChange<'a> {
+    /// Adds the device of an option (`net1`, `scsi2`) with its new value.
+    Plug {
+        /// The option.
+        key: &'a BStr,
+        /// Its value.
+        value: &'a BStr,
+    },
+    /// Takes the device of an option away.
+    Unplug {
+        /// The option.
+        key: &'a BStr,
+    },
+    /// Adds or replaces an USB device.
+    PlugUsb {
+        /// The option.
+        key: &'a BStr,
+        /// Its value.
+        value: &'a BStr,
+    },
+    /// Changes the number of CPUs that are plugged; `None` for the default.
+    Cpus(Option<u32>),
+    /// Puts another medium into a drive.
+    Medium {
+        /// The option.
+        key: &'a BStr,
+        /// File of the new medium, `none` to take it out.
+        file: &'a BStr,
+    },
+    /// Sets the limits of a drive.
+    Throttle {
+        /// The option.
+        key: &'a BStr,
+        /// Its value, with the limits.
+        value: &'a BStr,
+    },
+    /// Connects or disconnects a network card.
+    Link {
+        /// The option.
+        key: &'a BStr,
+        /// Whether it is connected.
+        up: bool,
+    },
+    /// Copies a disk to another volume while the machine runs, and goes on there.
+    Mirror {
+        /// The option.
+        key: &'a BStr,
+        /// Volume it is on.
+        source: &'a BStr,
+        /// Volume it goes to.
+        target: &'a BStr,
+    },
+}
+
+/// The clock, and what is drawn by lot.
+pub trait Chance {
+    /// Seconds since 1970.
+    fn now(&self) -> i64;
+    /// A fresh random UUID, lower case.
+    fn uuid(&self) -> String;
+    /// A fresh MAC address with the prefix of the cluster, upper case.
+    fn mac(&self, prefix: &str) -> String;
+    /// The form in which a cloud-init password is stored (spec: cloudinit, "Passwords").
+    fn crypt(&self, password: &[u8]) -> BString;
+    /// Lets time pass.
+    fn sleep(&self, time: Duration);
+}
+
+/// Something of the world did not work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorldError {
+    /// A configuration cannot be read or written.
+    #[error("configuration of guest {vmid}: {reason}")]
+    Config {
+        /// The guest.
+        vmid: VmId,
+        /// What happened.
+        reason: String,
+    },
+    /// The lock was not to be had.
+    #[error("cannot lock the configuration of guest {vmid} within {patience:?}: another task holds it")]
+    Locked {
+        /// The guest.
+        vmid: VmId,
+        /// How long was waited.
+        patience: Duration,
+    },
+    /// A storage operation failed.
+    #[error(transparent)]
+    Storage(#[from] pve_storage::Error),
+    /// A running machine did not do what it was asked.
+    #[error("VM {vmid}: {source}")]
+    Machine {
+        /// The VM.
+        vmid: VmId,
+        /// What it said.
+        source: crate::qmp::QmpError,
+    },
+    /// A file of the cluster cannot be read or written.
+    #[error("{path}: {reason}")]
+    File {
+        /// Its path.
+        path: String,
+        /// What happened.
+        reason: String,
+    },
+    /// Anything else that a world of its own has to say.
+    #[error("{0}")]
+    Other(String),
+}
