@@ -7,6 +7,7 @@ mod listing;
 mod look;
 mod mount;
 mod output;
+mod rescue;
 #[cfg(test)]
 mod tests;
 
@@ -44,7 +45,10 @@ Look:
 Change (add --dry-run to see what would happen):
   pmxcfs put config.db storage.cfg fixed.cfg   put a file in its place
   pmxcfs mv config.db nodes/dead/qemu-server/100.conf nodes/alive/qemu-server
-  pmxcfs mount config.db /mnt/pve              work on it with any program";
+  pmxcfs mount config.db /mnt/pve              work on it with any program
+Rescue:
+  pmxcfs repair config.db                      what would have to be done
+  pmxcfs repair config.db repaired.db          do it, in a new file";
 
 #[derive(Subcommand)]
 enum Verb {
@@ -91,6 +95,17 @@ enum Verb {
         after_help = "Example:\n  pmxcfs mount --nodename pve1 config.db /mnt/pve && vi /mnt/pve/storage.cfg; umount /mnt/pve"
     )]
     Mount(mount::Mount),
+    /// Mend a database that the daemon refuses, into a new file
+    ///
+    /// Shows the plan: for each violation the smallest change that ends it. Duplicates are renamed (the entry that was changed
+    /// last keeps its name), what no path leads to is attached to the root as lost+found-INODE, the version row is mended.
+    /// Nothing is thrown away. With NEW the plan is carried out, after a question at a terminal: all rows that it does not name
+    /// are in NEW bit for bit. If SQLite itself cannot read the database, salvage its rows first.
+    #[command(after_help = "Example, on a node whose pve-cluster service does not start:\n  \
+        pmxcfs repair /var/lib/pve-cluster/config.db /root/config.db\n  \
+        systemctl stop pve-cluster && mv /root/config.db /var/lib/pve-cluster/config.db && rm -f /var/lib/pve-cluster/config.db-*\n  \
+        systemctl start pve-cluster")]
+    Repair(rescue::RepairArgs),
 }
 
 fn main() -> ExitCode {
@@ -127,6 +142,7 @@ fn run(args: &Args, mut out: &mut dyn Write) -> Result<ExitCode, Failure> {
         Verb::Mv(verb) => verb.run(out, json)?,
         Verb::Mkdir(verb) => verb.run(out, json)?,
         Verb::Mount(verb) => verb.run(out, json)?,
+        Verb::Repair(verb) => return verb.run(out, json),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -177,3 +177,37 @@ fn trees_are_compared_with_folders() {
     assert_eq!(desk.run("diff @config.db @pve --names --only /nodes/"), "removed nodes/alpha/lxc/200.conf\n");
     assert!(desk.refused("diff @config.db @none").contains("cannot read"));
 }
+
+impl Desk {
+    fn sql(&self, name: &str, sql: &str) {
+        rusqlite::Connection::open(self.path(name)).unwrap().execute_batch(sql).unwrap();
+    }
+}
+
+#[test]
+fn a_database_that_the_daemon_refuses_is_repaired_into_a_new_file() {
+    let desk = Desk::new();
+    assert_eq!(desk.run("repair @config.db"), "nothing to repair\n");
+    desk.sql(
+        "config.db",
+        "INSERT INTO tree SELECT 900, parent, 900, 0, 7, 8, name, CAST('newer' AS BLOB) FROM tree WHERE name = 'user.cfg';
+         INSERT INTO tree VALUES (901, 777, 901, 0, 7, 8, 'orphan', CAST('text' AS BLOB));",
+    );
+    let before = std::fs::read(desk.path("config.db")).unwrap();
+    assert_eq!(desk.try_run("check @config.db").unwrap().0, ExitCode::FAILURE);
+    assert!(desk.refused("put @config.db a @config.db").contains("repair it first"));
+    let plan = desk.run("repair @config.db");
+    assert!(plan.contains("user.cfg.duplicate-"), "{plan}");
+    assert!(plan.contains("make the directory \"lost+found-777\" (inode 777)"), "{plan}");
+    assert!(plan.contains("to carry them out name a new file"));
+    let done = desk.json("repair @config.db @new.db");
+    assert_eq!(done["remaining"].as_array().unwrap().len(), 0);
+    assert_eq!(std::fs::read(desk.path("config.db")).unwrap(), before);
+    assert_eq!(desk.run("cat @new.db user.cfg"), "newer");
+    assert_eq!(desk.run("cat @new.db lost+found-777/orphan"), "text");
+    assert_eq!(desk.try_run("check @new.db").unwrap().0, ExitCode::SUCCESS);
+    assert!(desk.refused("repair @config.db @new.db").contains("new.db: File exists"));
+    let untouched = done["untouched_rows"].as_u64().unwrap();
+    let same = desk.json("sql @config.db")["rows"].as_array().unwrap().len() as u64 - 2;
+    assert_eq!(untouched, same);
+}

@@ -83,6 +83,7 @@ pub mod path;
 mod projection;
 mod property;
 pub mod refusal;
+pub mod repair;
 pub mod replica;
 pub mod row;
 pub mod schema;
