@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha1::{Digest as _, Sha1};
 
-use crate::tool::{cache, run};
+use micro_vm::{Error, cache, run};
 
 /// What is installed beside the essential packages.
 const PACKAGES: &str = "linux-image-amd64,cloud-init,cloud-guest-utils,systemd-sysv,udev,dbus,openssh-server,sudo,\
@@ -33,20 +33,20 @@ pub(crate) const PROGRAMS: [&str; 4] = ["mmdebstrap", "mke2fs", "grub-mkimage", 
 ///
 /// # Errors
 /// What went wrong.
-pub(crate) fn disk() -> Result<PathBuf, String> {
+pub(crate) fn disk() -> Result<PathBuf, Error> {
     let recipe = [PACKAGES, CUSTOMISE, BOOT].concat();
     let digest = Sha1::digest(recipe.as_bytes());
     let name: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    let disk = cache().join(format!("debian-12-{name}.qcow2"));
+    let disk = cache()?.join(format!("debian-12-{name}.qcow2"));
     if !disk.exists() {
-        let folder = tempfile::tempdir_in(cache()).map_err(|error| error.to_string())?;
+        let folder = tempfile::tempdir_in(cache()?).map_err(|error| Error::new(error.to_string()))?;
         let built = build(folder.path())?;
-        std::fs::rename(built, &disk).map_err(|error| error.to_string())?;
+        std::fs::rename(built, &disk).map_err(|error| Error::new(error.to_string()))?;
     }
     Ok(disk)
 }
 
-fn build(folder: &Path) -> Result<PathBuf, String> {
+fn build(folder: &Path) -> Result<PathBuf, Error> {
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
     let (tree, root, raw, disk) = (
         text(folder.join("tree")),
@@ -63,11 +63,11 @@ fn build(folder: &Path) -> Result<PathBuf, String> {
     let blocks = format!("{}k", ROOT_SIZE >> 10);
     run("mke2fs", &["-q", "-t", "ext4", "-L", "root", "-d", &tree, "-E", "root_owner=0:0", &root, &blocks])?;
     let (config, core) = (text(folder.join("grub.cfg")), text(folder.join("core")));
-    std::fs::write(&config, BOOT).map_err(|error| error.to_string())?;
+    std::fs::write(&config, BOOT).map_err(|error| Error::new(error.to_string()))?;
     let modules = ["biosdisk", "part_msdos", "ext2", "linux", "normal"];
     let target = ["-O", "i386-pc", "-p", "(hd0,msdos1)/boot/grub", "-c", &config, "-o", &core];
     run("grub-mkimage", &[&target[..], &modules[..]].concat())?;
-    join(&raw, &core).map_err(|error| format!("{raw}: {error}"))?;
+    join(&raw, &core).map_err(|error| Error::new(format!("{raw}: {error}")))?;
     // the file system is sparse, and stays so
     let seek = format!("seek={}", ROOT_START >> 20);
     run(

@@ -8,17 +8,13 @@
 
 mod console;
 mod debian;
-mod kernel;
-mod machine;
-mod tool;
 
 use std::net::TcpListener;
 use std::time::Duration;
 
 use bstr::ByteSlice;
 use console::Console;
-use kernel::Kernel;
-use machine::Machine;
+use micro_vm::{Machine, Setup, cache, missing, run};
 use pve_config::guest::VmConfig;
 use pve_qemu::cloudinit::{
     CloudInitType, CustomParts, FileSet, Resolver, Salt, Settings, encode_ssh_keys, hash_password,
@@ -27,7 +23,6 @@ use pve_qemu::cloudinit::{
 use pve_storage::{LocalHost, Session, Storage, Storages};
 use pve_volid::VmId;
 use sha1::{Digest as _, Sha1};
-use tool::{cache, missing, run};
 
 /// How long a Debian may take to boot and apply its data; an idle machine needs about a minute.
 const BOOT: Duration = Duration::from_secs(900);
@@ -66,69 +61,50 @@ fn vmid() -> VmId {
 
 #[test]
 fn a_kernel_reads_the_same_files_in_every_tree() {
-    const SCRIPT: &str = "
-        echo LABEL $(dd if=/dev/vda bs=1 skip=32808 count=32 2> /dev/null)
-        for options in ro ro,norock ro,norock,nojoliet; do
-            mount -t iso9660 -o $options /dev/vda /mnt || continue
-            cd /mnt
-            find . -type f | while read path; do echo FILE $options ${path#.} $(sha1sum < $path); done
-            cd /
-            umount /mnt
-        done
-        echo DONE";
-    if !wanted(
-        "PVE_TEST_SYSTEM",
-        &["qemu-system-x86_64", "apt-get", "dpkg-deb", "depmod", "modprobe", "busybox"],
-    ) {
+    if !wanted("PVE_TEST_SYSTEM", &micro_vm::PROGRAMS) {
         return;
     }
-    let kernel = Kernel::fetch().unwrap();
-    let folder = tempfile::tempdir_in(cache()).unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let (initial, volume) = (path("initrd"), path("volume"));
-    let archive = kernel.initial_file_system(&["virtio_pci", "virtio_blk", "isofs"], SCRIPT).unwrap();
-    std::fs::write(&initial, archive).unwrap();
-
-    for kind in [CloudInitType::NoCloud, CloudInitType::ConfigDrive2, CloudInitType::OpenNebula] {
-        let files = files(&format!("citype: {kind}\n{}", configuration("web", "ssh-ed25519 AAAA")));
+    let folder = tempfile::tempdir_in(cache().unwrap()).unwrap();
+    let kinds = [CloudInitType::NoCloud, CloudInitType::ConfigDrive2, CloudInitType::OpenNebula];
+    let kinds =
+        kinds.map(|kind| files(&format!("citype: {kind}\n{}", configuration("web", "ssh-ed25519 AAAA"))));
+    // one machine with an image of each kind as disk
+    let mut setup = Setup::new().memory(256).modules(&["isofs"]);
+    for files in &kinds {
         let mut image = files.image().unwrap();
-        eprintln!("{kind}: {} bytes", image.len());
+        eprintln!("{:?}: {} bytes", files.kind, image.len());
         image.resize(4 << 20, 0);
+        let volume = folder.path().join(files.kind.to_string());
         std::fs::write(&volume, image).unwrap();
-        let kernel = kernel.image().display().to_string();
-        let drive = format!("file={volume},format=raw,if=virtio,readonly=on");
-        let mut machine = Machine::start(&[
-            ["-machine", "pc"],
-            ["-m", "256"],
-            ["-kernel", &kernel],
-            ["-initrd", &initial],
-            ["-append", "console=ttyS0 quiet panic=-1"],
-            ["-drive", &drive],
-        ]);
-        let report = machine.wait_for("DONE", Duration::from_secs(300)).replace('\r', "");
-        eprintln!("{kind}: read {:.1} s after power-on", machine.uptime().as_secs_f64());
-        machine.wait_for_end(Duration::from_secs(60));
-        check_report(&report, &files);
+        setup = setup.image(volume);
+    }
+    let mut vm = setup.boot().unwrap();
+    for (files, disk) in kinds.iter().zip(["/dev/vda", "/dev/vdb", "/dev/vdc"]) {
+        let label = vm.shell(&format!("dd if={disk} bs=1 skip=32808 count=32 2> /dev/null")).unwrap();
+        assert_eq!(label.output.trim_end(), files.kind.label());
+        let mut read = |options: &str| {
+            let mounted = vm.check(&["mount", "-t", "iso9660", "-o", options, disk, "/mnt"]);
+            mounted.unwrap();
+            let found = vm.shell("cd /mnt; find . -type f -exec sha1sum {} +").unwrap().output;
+            vm.check(&["umount", "/mnt"]).unwrap();
+            found
+        };
+        check_found(&read("ro"), files);
+        check_found(&read("ro,norock"), files);
+        // without any extension names are short and without case, but the files are there
+        let plain = read("ro,norock,nojoliet");
+        assert_eq!(plain.lines().count(), files.files.len(), "{plain}");
     }
 }
 
-/// What the guest must have found.
-fn check_report(report: &str, files: &FileSet) {
-    let label = format!("LABEL {}", files.kind.label());
-    assert!(report.lines().any(|line| line == label), "no {label:?} in\n{report}");
-    for tree in ["ro", "ro,norock"] {
-        let prefix = format!("FILE {tree} ");
-        let lines: Vec<_> = report.lines().filter(|line| line.starts_with(&prefix)).collect();
-        assert_eq!(lines.len(), files.files.len(), "{report}");
-        for (path, content) in &files.files {
-            let digest: String = Sha1::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
-            let line = format!("{prefix}{path} {digest} -");
-            assert!(lines.contains(&line.as_str()), "{line:?} not in\n{report}");
-        }
+/// What `sha1sum` must have printed.
+fn check_found(found: &str, files: &FileSet) {
+    assert_eq!(found.lines().count(), files.files.len(), "{found}");
+    for (path, content) in &files.files {
+        let digest: String = Sha1::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let line = format!("{digest}  .{path}");
+        assert!(found.lines().any(|found| found == line), "{line:?} not in\n{found}");
     }
-    // without any extension names are short and without case, but the files are there
-    let plain = report.lines().filter(|line| line.starts_with("FILE ro,norock,nojoliet ")).count();
-    assert_eq!(plain, files.files.len(), "{report}");
 }
 
 #[test]
@@ -138,7 +114,7 @@ fn debian_becomes_what_its_configuration_says() {
         return;
     }
     // a storage with the disk as the template's base volume, and a linked clone of it
-    let folder = tempfile::tempdir_in(cache()).unwrap();
+    let folder = tempfile::tempdir_in(cache().unwrap()).unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     std::fs::create_dir_all(path("images/9000")).unwrap();
     std::fs::hard_link(debian::disk().unwrap(), path("images/9000/base-9000-disk-0.qcow2")).unwrap();
@@ -215,8 +191,9 @@ fn boot(disk: &str, volume: &str, port: u16) -> Machine {
         ["-device", "ide-cd,bus=ide.1,unit=0,drive=drive-ide2"],
         ["-netdev", &network],
         ["-device", "virtio-net-pci,netdev=net0,mac=BC:24:11:00:00:01"],
-    ]);
-    machine.wait_for("finished at", BOOT);
+    ])
+    .unwrap();
+    machine.wait_for("finished at", BOOT).unwrap();
     eprintln!("cloud-init finished {:.1} s after power-on", machine.uptime().as_secs_f64());
     machine
 }
