@@ -111,6 +111,35 @@ fn a_directory_from_allocation_to_clone() {
 }
 
 #[test]
+fn linked_clones_of_every_format() {
+    if !have("linked_clones_of_every_format", &["qemu-img"], false) {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let storages: Storages = [directory("plain", temp.path())].into_iter().collect();
+    let host = host(temp.path());
+    let session = Session::new(&storages, &host, "here");
+    for (number, format) in [ImageFormat::Raw, ImageFormat::Qcow2, ImageFormat::Vmdk].into_iter().enumerate()
+    {
+        let name = format!("base-9000-disk-{number}.{format}");
+        let base = session.allocate("plain", vmid(9000), Some(format), Some(name.as_str().into()), 4096);
+        // whatever the template is, its clone is qcow2
+        let clone = session.clone_volume(base.unwrap().as_bstr(), vmid(100), None).unwrap();
+        assert_eq!(clone.to_string(), format!("plain:9000/{name}/100/vm-100-disk-{number}.qcow2"));
+        let info = session.size_info(clone.as_bstr()).unwrap();
+        assert_eq!((info.size, info.format.as_str()), (4096 * 1024, "qcow2"));
+        assert_eq!(info.parent.unwrap(), format!("../9000/{name}"));
+    }
+    let listed = session.images("plain", Wanted::Guest(pve_volid::Digits::new(b"100").unwrap())).unwrap();
+    let parents: Vec<String> =
+        listed.iter().map(|image| image.parent.clone().unwrap_or_default().to_string()).collect();
+    assert_eq!(
+        parents,
+        ["../9000/base-9000-disk-0.raw", "../9000/base-9000-disk-1.qcow2", "../9000/base-9000-disk-2.vmdk"]
+    );
+}
+
+#[test]
 fn snapshots_as_a_chain_of_files() {
     if !have("snapshots_as_a_chain_of_files", &["qemu-img", "qemu-io"], false) {
         return;
@@ -333,4 +362,102 @@ fn subvolumes_on_btrfs() {
         session.free(volume.as_bstr()).unwrap();
     }
     assert!(session.images("bt", Wanted::Everything).unwrap().is_empty());
+}
+
+/// What LVM needs to leave everything but one device alone, and to do without device-mapper.
+fn lvm_conf(device: &str, temp: &Path) -> String {
+    format!(
+        "global {{\n activation = 0\n locking_dir = \"{}/run\"\n}}\ndevices {{\n use_devicesfile = 0\n \
+         filter = [ \"a|^{device}$|\", \"r|.*|\" ]\n}}\nbackup {{\n backup = 0\n archive = 0\n}}\n",
+        text(temp)
+    )
+}
+
+/// Volumes of a group as far as they can be had without device-mapper: names, sizes, tags. What needs devices is
+/// tested in a micro-VM.
+#[test]
+fn names_in_a_volume_group() {
+    let test = "names_in_a_volume_group";
+    if !have(test, &["lvcreate", "losetup"], true) {
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let Some(disk) = Loop::over(&temp.path().join("disk.img"), 256 << 20) else {
+        skip(test, "no loop device can be had");
+        return;
+    };
+    std::fs::write(temp.path().join("lvm.conf"), lvm_conf(&disk.device, temp.path())).unwrap();
+    // the configuration is found through the environment, which must not change under the feet of other tests
+    let mut inside = Process::new(std::env::current_exe().unwrap());
+    let inside = inside.args(["--exact", "inside_a_volume_group", "--ignored", "--nocapture"]);
+    let inside = inside.env("LVM_SYSTEM_DIR", temp.path()).env("TEST_DEVICE", &disk.device).output().unwrap();
+    let said = String::from_utf8_lossy(&inside.stdout);
+    assert!(
+        inside.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&inside.stderr)
+    );
+}
+
+#[test]
+#[ignore = "run by names_in_a_volume_group"]
+fn inside_a_volume_group() {
+    let device = std::env::var("TEST_DEVICE").expect("this is run by names_in_a_volume_group");
+    let locks = std::env::var("LVM_SYSTEM_DIR").expect("this is run by names_in_a_volume_group");
+    assert!(succeeds("pvcreate", &["-q", &device]) && succeeds("vgcreate", &["-q", "testing", &device]));
+    let storages: Storages =
+        [Storage::new("thick".parse().unwrap(), "lvm").with("vgname", "testing")].into_iter().collect();
+    let host = host(Path::new(&locks));
+    let session = Session::new(&storages, &host, "here");
+    let status = session.status("thick").unwrap().unwrap();
+    assert_eq!((status.total, status.used), (252 << 20, 0));
+
+    let disk = session.allocate("thick", vmid(100), None, None, 10_001).unwrap();
+    assert_eq!(disk.to_string(), "thick:vm-100-disk-0");
+    let next = session.allocate("thick", vmid(100), None, None, 4096).unwrap();
+    assert_eq!(next.to_string(), "thick:vm-100-disk-1");
+    assert_eq!(session.size_info(disk.as_bstr()).unwrap().size, 12 << 20);
+    let full = session.allocate("thick", vmid(100), None, None, 1 << 20).unwrap_err();
+    assert!(matches!(full, Error::Failed { .. }), "{full}");
+
+    // names that are no volume's are told apart by the reason
+    for foreign in
+        ["backup-data-important", "base-100-disk-7", "snap_vm-100-disk-0_s1.qcow2", "del-vm-5-disk-0"]
+    {
+        assert!(succeeds("lvcreate", &["-q", "-L4m", "-n", foreign, "testing"]), "{foreign}");
+    }
+    let survey = session.survey("thick").unwrap();
+    let mut reasons: Vec<_> =
+        survey.hidden().iter().map(|hidden| (hidden.name.to_string(), hidden.reason)).collect();
+    reasons.sort();
+    assert_eq!(
+        reasons,
+        [
+            ("backup-data-important".to_owned(), Invisible::NoMatch),
+            ("base-100-disk-7".to_owned(), Invisible::TemplateOnLvm),
+            ("del-vm-5-disk-0".to_owned(), Invisible::AwaitsWiping),
+            ("snap_vm-100-disk-0_s1.qcow2".to_owned(), Invisible::Snapshot),
+        ]
+    );
+    assert_eq!(survey.images.len(), 2);
+
+    session.resize(disk.as_bstr(), None, 20 << 20, false).unwrap();
+    let moved = session.rename(disk.as_bstr(), vmid(101), None).unwrap();
+    assert_eq!(moved.to_string(), "thick:vm-101-disk-0");
+    let taken = session.rename(next.as_bstr(), vmid(101), Some("vm-101-disk-0".into())).unwrap_err();
+    assert!(matches!(taken, Error::Exists(_)), "{taken}");
+    let listed = session.images("thick", Wanted::Everything).unwrap();
+    let mut listed: Vec<_> = listed.iter().map(|image| (image.volid.to_string(), image.size)).collect();
+    listed.sort();
+    assert_eq!(
+        listed,
+        [
+            ("thick:vm-100-disk-1".to_owned(), Some(4 << 20)),
+            ("thick:vm-101-disk-0".to_owned(), Some(20 << 20)),
+        ]
+    );
+    for volume in [next, moved] {
+        session.free(volume.as_bstr()).unwrap();
+    }
+    assert!(session.images("thick", Wanted::Everything).unwrap().is_empty());
 }
