@@ -57,6 +57,7 @@ mod digest;
 pub mod format;
 pub mod guest;
 pub mod inventory;
+mod line_end;
 mod name_index;
 pub mod property;
 pub mod rule;

@@ -9,6 +9,7 @@ use std::ops::Range;
 use bstr::{BStr, ByteSlice};
 
 use super::GuestKind;
+use crate::line_end::line_end;
 
 /// What a line is, by the first rule that matches it (spec: qemu-conf and lxc-conf, "Line rules").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -151,7 +152,7 @@ impl<'a> Iterator for Lines<'a> {
     fn next(&mut self) -> Option<Line<'a>> {
         let rest = self.text.get(self.at..).filter(|rest| !rest.is_empty())?;
         let start = self.at;
-        let text = match memchr::memchr(b'\n', rest) {
+        let text = match line_end(rest) {
             Some(end) => {
                 self.at += end + 1;
                 rest.get(..end).unwrap_or(rest)

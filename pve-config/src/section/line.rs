@@ -4,7 +4,8 @@
 use std::iter::FusedIterator;
 
 use bstr::{BStr, ByteSlice};
-use memchr::memchr;
+
+use crate::line_end::take_line;
 
 /// Whether `byte` is white space in a section file: space, tab, LF, CR, VT or FF.
 /// (spec: section-config, introduction)
@@ -116,6 +117,17 @@ impl<'a> Iterator for Lexer<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Line<'a>> {
+        let (text, event) = self.advance()?;
+        Some(Line { number: self.number, text: text.as_bstr(), event })
+    }
+}
+
+impl FusedIterator for Lexer<'_> {}
+
+impl<'a> Lexer<'a> {
+    /// The next line and what it is: the iterator without the making of a [`Line`], for those who read many.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self) -> Option<(&'a [u8], Event<'a>)> {
         if self.rest.is_empty() {
             return None;
         }
@@ -133,26 +145,17 @@ impl<'a> Iterator for Lexer<'a> {
                 event
             }
         };
-        Some(Line { number: self.number, text: text.as_bstr(), event })
+        Some((text, event))
+    }
+
+    /// Number of the line that was taken last, counted from 1.
+    pub(crate) fn number(&self) -> usize {
+        self.number
     }
 }
 
-impl FusedIterator for Lexer<'_> {}
-
-/// Cuts the first line off `rest`, and its LF.
-#[inline]
-fn take_line<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
-    let all = *rest;
-    let (line, after) = match memchr(b'\n', all).and_then(|at| all.split_at_checked(at)) {
-        Some((line, after)) => (line, after.get(1..).unwrap_or_default()),
-        None => (all, &[][..]),
-    };
-    *rest = after;
-    line
-}
-
 /// A line in the body: `WS+ KEY ( WS+ VALUE )? WS*`. (spec: section-config, "Section body")
-#[inline]
+#[inline(always)]
 fn in_body(text: &[u8]) -> Event<'_> {
     let trimmed = trim_start(text);
     match trimmed.first() {

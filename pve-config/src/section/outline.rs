@@ -75,12 +75,13 @@ impl<'a> Outline<'a> {
     #[must_use]
     pub fn with_syntax(text: &'a [u8], syntax: HeaderSyntax) -> Self {
         let mut outline = Outline::default();
-        for line in Lexer::with_syntax(text, syntax) {
-            match line.event {
+        let mut lexer = Lexer::with_syntax(text, syntax);
+        while let Some((_, event)) = lexer.advance() {
+            match event {
                 Event::Property { key, value } => outline.properties.push(RawProperty { key, value }),
                 Event::Header { kind, id } => {
                     let first = outline.properties.len();
-                    outline.headers.push(Header { kind, id, line: line.number, first });
+                    outline.headers.push(Header { kind, id, line: lexer.number(), first });
                 }
                 Event::Blank | Event::Comment | Event::Invalid => {}
             }
