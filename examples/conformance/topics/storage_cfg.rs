@@ -27,14 +27,15 @@ pub(crate) fn run(case: &Value, _dir: &Path) -> Actual {
 }
 
 fn parse(case: &Value, config: &StorageConfig<'_>) -> Value {
-    let mut seen = section_config::sections(config.sections());
-    let errors = config.sections().errors().iter();
+    let sections = config.sections();
+    let mut seen = section_config::sections(&sections);
+    let errors = sections.errors().iter();
     let errors = errors
         .map(|error| json!({ "section": bytes::write(&error.section), "key": bytes::write(&error.key) }));
     seen.insert("errors".into(), errors.collect());
     // left out where the reference's number depends on chance
     if case["expect"].get("warnings").is_some() {
-        seen.insert("warnings".into(), config.sections().warnings().into());
+        seen.insert("warnings".into(), sections.warnings().into());
     }
     seen.insert("enabled".into(), per_storage(config, |storage| enabled(case, storage)));
     seen.insert("formats".into(), per_storage(config, formats));

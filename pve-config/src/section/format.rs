@@ -37,6 +37,12 @@ pub trait Dialect {
         Ok(Cow::Borrowed(kind))
     }
 
+    /// Whether [`Dialect::decode`] does anything to values of this property, and so must be asked.
+    fn decodes(&self, key: &str) -> bool {
+        let _ = key;
+        true
+    }
+
     /// Turns a checked value into what it means. `None` drops the property; what is said to `warn` is a warning each.
     ///
     /// # Errors
@@ -76,7 +82,11 @@ pub trait Dialect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PlainDialect;
 
-impl Dialect for PlainDialect {}
+impl Dialect for PlainDialect {
+    fn decodes(&self, _key: &str) -> bool {
+        false
+    }
+}
 
 /// A kind of section file.
 ///

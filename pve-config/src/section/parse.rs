@@ -10,7 +10,7 @@ use super::line::{Event, Lexer, Line, is_space};
 use super::number::Number;
 use super::property::PropertySchema;
 use super::schema::{Property, TypeView};
-use super::update::{Purpose, SectionError};
+use super::update::{Purpose, Read, SectionError};
 use super::value::{PropertyError, Section, SectionConfig, SkipReason, SkippedSection, Value};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::rule::span_in;
@@ -22,14 +22,17 @@ impl<D: Dialect> SectionFormat<'_, D> {
     #[must_use]
     pub fn parse<'a>(&self, text: &'a [u8]) -> SectionConfig<'a> {
         let mut parser = Parser { format: self, text, file: SectionConfig::of(text), state: State::Between };
-        let mut places = Vec::new();
+        let mut read = Vec::new();
         for line in Lexer::with_syntax(text, self.dialect.header_syntax()) {
-            parser.line(&line, &mut places);
+            parser.line(&line, &mut read);
         }
-        parser.finish_section(&mut places);
+        parser.finish_section(&mut read);
         parser.file
     }
 }
+
+/// Room that a section is given at first: most have fewer properties.
+const USUAL_PROPERTIES: usize = 8;
 
 struct Parser<'a, 'f, D> {
     format: &'f SectionFormat<'f, D>,
@@ -56,15 +59,49 @@ struct Known<'a, 'f> {
     header: Line<'a>,
     id: &'a BStr,
     section: Section<'a>,
+    seen: Seen,
 }
 
-impl<'a, D: Dialect> Parser<'a, '_, D> {
-    /// `places` holds the line of each value of a known section.
-    fn line(&mut self, line: &Line<'a>, places: &mut Vec<Line<'a>>) {
+/// A property of a known section with the line that it was read from.
+#[derive(Clone, Copy)]
+pub(super) struct ReadProperty<'a, 'f> {
+    line: Line<'a>,
+    pub(super) property: Property<'f>,
+}
+
+/// A set of properties of a section type, by their position among all that the type can see. Only the first
+/// [`Seen::MOST`] are noted.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Seen(u128);
+
+impl Seen {
+    const MOST: usize = u128::BITS as usize;
+
+    /// Whether the property is noted.
+    #[inline]
+    pub(crate) fn contains(self, at: usize) -> bool {
+        at < Self::MOST && self.0 >> at & 1 != 0
+    }
+
+    /// Notes the property. Whether that is news, which can be said of those only that can be noted.
+    #[inline]
+    pub(crate) fn insert(&mut self, at: usize) -> bool {
+        let is_new = at < Self::MOST && !self.contains(at);
+        if is_new {
+            self.0 |= 1 << at;
+        }
+        is_new
+    }
+}
+
+impl<'a, 'f, D: Dialect> Parser<'a, 'f, D> {
+    /// `read` holds the line of each value of a known section.
+    #[inline]
+    fn line(&mut self, line: &Line<'a>, read: &mut Vec<ReadProperty<'a, 'f>>) {
         match line.event {
             Event::Property { key, value } => match &mut self.state {
                 State::Known(known) => {
-                    if let Err(error) = known.property(key, value, line, places) {
+                    if let Err(error) = known.property(key, value, line, read) {
                         let section = known.id.to_owned();
                         self.property_error(line, section, key, value, &error);
                     }
@@ -80,7 +117,7 @@ impl<'a, D: Dialect> Parser<'a, '_, D> {
                 }
                 State::Between => {}
             },
-            Event::Blank => self.finish_section(places),
+            Event::Blank => self.finish_section(read),
             Event::Header { kind, id } => self.header(line, kind, id),
             Event::Invalid => self.invalid(line),
             Event::Comment => {}
@@ -99,7 +136,8 @@ impl<'a, D: Dialect> Parser<'a, '_, D> {
             }
             Ok(known_as) => match schema.section_type(&known_as) {
                 Some(section_type) => {
-                    State::Known(Known { section_type, header: *line, id, section: Section::new(known_as) })
+                    let section = Section::with_capacity(known_as, USUAL_PROPERTIES);
+                    State::Known(Known { section_type, header: *line, id, section, seen: Seen::default() })
                 }
                 None if self.format.allow_unknown => State::Unknown { id, section: Section::new(known_as) },
                 None => {
@@ -126,24 +164,30 @@ impl<'a, D: Dialect> Parser<'a, '_, D> {
         });
     }
 
-    fn finish_section(&mut self, places: &mut Vec<Line<'a>>) {
+    fn finish_section(&mut self, read: &mut Vec<ReadProperty<'a, 'f>>) {
         match std::mem::replace(&mut self.state, State::Between) {
             State::Between | State::Skipped => {}
             State::Unknown { id, section } => {
                 self.file.store(id, Some(merge_repeated(section)));
             }
             State::Known(known) => {
-                self.finish_known(known, places);
-                places.clear();
+                self.finish_known(known, read);
+                read.clear();
             }
         }
     }
 
-    fn finish_known(&mut self, known: Known<'a, '_>, places: &[Line<'a>]) {
-        let Known { section_type, header, id, section } = known;
-        let checked =
-            self.format.final_check(section_type, id, section, Purpose::Create, &mut |at, warning| {
-                let place = places.get(at).unwrap_or(&header);
+    fn finish_known(&mut self, known: Known<'a, 'f>, read: &[ReadProperty<'a, 'f>]) {
+        let Known { section_type, header, id, section, seen } = known;
+        let was_read = Read { properties: read, seen };
+        let checked = self.format.final_check(
+            section_type,
+            id,
+            section,
+            Purpose::Create,
+            was_read,
+            &mut |at, warning| {
+                let place = read.get(at).map_or(&header, |read| &read.line);
                 report(
                     &mut self.file,
                     self.text,
@@ -153,7 +197,8 @@ impl<'a, D: Dialect> Parser<'a, '_, D> {
                     value_text(place),
                     || (warning, None),
                 );
-            });
+            },
+        );
         if let Err(error) = &checked {
             self.report(Severity::Error, "unusable-section", &header, header.text, || {
                 let help = "until this is put right the section does not work and the file cannot be written";
@@ -257,7 +302,7 @@ fn did_you_mean(name: Option<&str>) -> Option<String> {
     name.map(|name| format!("did you mean \"{name}\"?"))
 }
 
-impl<'a> Known<'a, '_> {
+impl<'a, 'f> Known<'a, 'f> {
     /// One property line. (spec: section-config, "One property")
     #[inline]
     fn property(
@@ -265,29 +310,32 @@ impl<'a> Known<'a, '_> {
         key: &'a BStr,
         value: Option<&'a BStr>,
         line: &Line<'a>,
-        places: &mut Vec<Line<'a>>,
+        read: &mut Vec<ReadProperty<'a, 'f>>,
     ) -> Result<(), SectionError> {
-        let Some(property) = self.section_type.property(key) else {
+        let Some((position, property)) = self.section_type.property_with_position(key) else {
             return Err(SectionError::UnknownProperty { property: key.to_owned() });
         };
-        let at = self.section.position(key);
         if property.schema.is_array() {
+            let at = self.section.position(key);
             let element = Value::text(self.checked(&property, key, value)?);
             match at.and_then(|at| self.section.values.get_mut(at)) {
                 Some((_, Value::List(list))) => list.push(element),
                 _ => {
                     self.section.values.push((Cow::Borrowed(key), Value::List(vec![element])));
-                    places.push(*line);
+                    self.seen.insert(position);
+                    read.push(ReadProperty { line: *line, property });
                 }
             }
             return Ok(());
         }
-        if at.is_some() {
+        let is_set = self.seen.contains(position);
+        if is_set || (position >= Seen::MOST && self.section.position(key).is_some()) {
             return Err(SectionError::Duplicate { property: key.to_owned() });
         }
         let text = self.checked(&property, key, value)?;
         self.section.values.push((Cow::Borrowed(key), converted(property.schema, text)));
-        places.push(*line);
+        self.seen.insert(position);
+        read.push(ReadProperty { line: *line, property });
         Ok(())
     }
 
@@ -324,7 +372,7 @@ impl<'a> Known<'a, '_> {
 
 /// A checked text as the type of the property wants it.
 #[inline]
-pub(super) fn converted<'a>(schema: &PropertySchema<'_>, text: &'a [u8]) -> Value<'a> {
+pub(crate) fn converted<'a>(schema: &PropertySchema<'_>, text: &'a [u8]) -> Value<'a> {
     if !schema.is_numeric() {
         Value::text(text)
     } else if schema.is_boolean() {

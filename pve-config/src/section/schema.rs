@@ -180,6 +180,8 @@ struct SectionType<'s> {
     /// Every name the type can see, in ascending byte order.
     visible: Vec<Visible<'s>>,
     names: KeyTable,
+    /// Positions in `visible` of what no section may lack.
+    required: Vec<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -299,7 +301,10 @@ impl<'s> Schema<'s> {
         }
         visible.sort_by(|a, b| a.name.cmp(&b.name));
         let names = KeyTable::new(visible.iter().map(|known| known.name.as_ref()));
-        Ok(SectionType { name: declared.name, visible, names })
+        let is_required = |known: &Visible<'_>| known.flags.is_some_and(|flags| !flags.optional);
+        let required =
+            visible.iter().enumerate().filter(|(_, known)| is_required(known)).map(|(at, _)| at).collect();
+        Ok(SectionType { name: declared.name, visible, names, required })
     }
 }
 
@@ -345,9 +350,22 @@ impl<'s> TypeView<'s> {
     #[must_use]
     #[inline]
     pub fn property(&self, name: &[u8]) -> Option<Property<'s>> {
+        self.property_with_position(name).map(|(_, property)| property)
+    }
+
+    /// The property called `name`, and its position among all that this type can see.
+    #[inline]
+    pub(crate) fn property_with_position(&self, name: &[u8]) -> Option<(usize, Property<'s>)> {
         let visible = &self.section_type.visible;
         let at = self.section_type.names.find(name, |at| visible.get(at).map(|known| known.name.as_ref()))?;
-        self.resolve(visible.get(at)?)
+        Some((at, self.resolve(visible.get(at)?)?))
+    }
+
+    /// The names of the properties that no section may lack, with their positions among all that this type can see.
+    pub(crate) fn required(&self) -> impl Iterator<Item = (usize, &'s str)> + use<'s> {
+        let section_type = self.section_type;
+        let named = move |at: &usize| Some((*at, section_type.visible.get(*at)?.name.as_ref()));
+        section_type.required.iter().filter_map(named)
     }
 
     /// Every property that sections of this type may have, in ascending byte order of the names.

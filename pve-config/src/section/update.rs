@@ -5,8 +5,8 @@ use bstr::{BStr, BString, ByteSlice};
 use thiserror::Error;
 
 use super::format::{Dialect, Place, SectionFormat};
-use super::parse::converted;
-use super::schema::TypeView;
+use super::parse::{ReadProperty, Seen, converted};
+use super::schema::{Property, TypeView};
 use super::value::{Section, Value};
 use crate::digest::Digest;
 use crate::rule::ValueError;
@@ -155,7 +155,7 @@ impl<D: Dialect> SectionFormat<'_, D> {
         purpose: Purpose,
     ) -> Result<Section<'a>, SectionError> {
         let section_type = self.type_of(kind)?;
-        self.final_check(section_type, id.as_bstr(), values, purpose, &mut |_, _| {})
+        self.final_check(section_type, id.as_bstr(), values, purpose, Read::default(), &mut |_, _| {})
     }
 
     /// Checks each given value against its schema, as the API does before anything else.
@@ -218,13 +218,15 @@ impl<D: Dialect> SectionFormat<'_, D> {
     }
 
     /// The final check of a section: all values again but for their schema, decoded; then whether all is there.
-    /// `warn` gets the position of the value that a warning is about.
+    /// `read` says which values were checked when their lines were read; `warn` gets the position of the value that a
+    /// warning is about.
     pub(super) fn final_check<'a>(
         &self,
         section_type: TypeView<'_>,
         id: &BStr,
         mut section: Section<'a>,
         purpose: Purpose,
+        read: Read<'_>,
         warn: &mut dyn FnMut(usize, String),
     ) -> Result<Section<'a>, SectionError> {
         let create = purpose == Purpose::Create;
@@ -235,25 +237,12 @@ impl<D: Dialect> SectionFormat<'_, D> {
             if key.as_bytes() == b"type" && value.as_text() == Some(BStr::new(kind)) {
                 continue;
             }
-            let Some(property) = section_type.property(key) else {
-                return Err(SectionError::UnknownProperty { property: key.as_ref().to_owned() });
+            let property = match read.properties.get(at) {
+                Some(read) if read.property.name.as_bytes() == key.as_bytes() => read.property,
+                _ => checked_again(section_type, key, value, create)?,
             };
-            let Some(flags) = property.flags else {
-                let property = key.as_ref().to_owned();
-                return Err(SectionError::UnexpectedProperty { property, kind: kind.to_owned() });
-            };
-            if flags.fixed && !create {
-                return Err(SectionError::Fixed { property: key.as_ref().to_owned() });
-            }
-            match value {
-                Value::Null => return Err(SectionError::NoValue { property: key.as_ref().to_owned() }),
-                Value::Text(text) if text.contains(&b'\n') || text.contains(&b'\r') => {
-                    return Err(SectionError::LineBreak { property: key.as_ref().to_owned() });
-                }
-                Value::Text(text) if property.schema.is_numeric() => {
-                    *value = converted(property.schema, text).into_owned();
-                }
-                _ => {}
+            if !self.dialect.decodes(property.name) {
+                continue;
             }
             let place = Place { kind, id, key: property.name };
             let taken = std::mem::replace(value, Value::Null);
@@ -267,9 +256,10 @@ impl<D: Dialect> SectionFormat<'_, D> {
             section.values.retain(|(_, value)| *value != Value::Null);
         }
         if create {
-            for (property, flags) in section_type.options() {
-                if !flags.optional && section.position(property.name.as_bytes()).is_none() {
-                    return Err(SectionError::Missing { property: property.name.to_owned() });
+            for (at, name) in section_type.required() {
+                let is_there = !dropped && read.seen.contains(at);
+                if !is_there && section.position(name.as_bytes()).is_none() {
+                    return Err(SectionError::Missing { property: name.to_owned() });
                 }
             }
         }
@@ -280,6 +270,46 @@ impl<D: Dialect> SectionFormat<'_, D> {
     pub(super) fn type_of(&self, kind: &[u8]) -> Result<TypeView<'_>, SectionError> {
         self.schema.section_type(kind).ok_or_else(|| SectionError::UnknownType { kind: kind.into() })
     }
+}
+
+/// What of a section was read from lines, and so has passed the checks of single values.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Read<'r> {
+    /// The properties of the first values, in their order.
+    pub(super) properties: &'r [ReadProperty<'r, 'r>],
+    /// Which properties these are.
+    pub(super) seen: Seen,
+}
+
+/// The checks that do not need the schema, for a value that comes from elsewhere than a line of the file. A text that
+/// stands for a number becomes one.
+fn checked_again<'s>(
+    section_type: TypeView<'s>,
+    key: &BStr,
+    value: &mut Value<'_>,
+    create: bool,
+) -> Result<Property<'s>, SectionError> {
+    let Some(property) = section_type.property(key) else {
+        return Err(SectionError::UnknownProperty { property: key.to_owned() });
+    };
+    let Some(flags) = property.flags else {
+        let kind = section_type.name().to_owned();
+        return Err(SectionError::UnexpectedProperty { property: key.to_owned(), kind });
+    };
+    if flags.fixed && !create {
+        return Err(SectionError::Fixed { property: key.to_owned() });
+    }
+    match value {
+        Value::Null => return Err(SectionError::NoValue { property: key.to_owned() }),
+        Value::Text(text) if text.contains(&b'\n') || text.contains(&b'\r') => {
+            return Err(SectionError::LineBreak { property: key.to_owned() });
+        }
+        Value::Text(text) if property.schema.is_numeric() => {
+            *value = converted(property.schema, text).into_owned();
+        }
+        _ => {}
+    }
+    Ok(property)
 }
 
 /// Optimistic locking: whether the file is still the one that the caller saw. An empty text says nothing.

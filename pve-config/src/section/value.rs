@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use bstr::{BStr, BString, ByteSlice};
+use foldhash::fast::RandomState;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
@@ -143,6 +144,11 @@ impl<'a> Section<'a> {
         Section { kind: kind.into(), values: Vec::new() }
     }
 
+    /// The same with room for this many properties.
+    pub(super) fn with_capacity(kind: impl Into<Cow<'a, BStr>>, properties: usize) -> Self {
+        Section { kind: kind.into(), values: Vec::with_capacity(properties) }
+    }
+
     /// The section type.
     #[must_use]
     pub fn kind(&self) -> &BStr {
@@ -278,7 +284,7 @@ impl PropertyError {
 #[derive(Debug, Clone, Default)]
 pub struct SectionConfig<'a> {
     pub(super) entries: Vec<Entry<'a>>,
-    index: HashMap<Cow<'a, BStr>, usize>,
+    index: HashMap<Cow<'a, BStr>, usize, RandomState>,
     source: Source<'a>,
     /// The running number of the last section.
     pub(super) last_order: usize,
@@ -336,13 +342,6 @@ impl<'a> SectionConfig<'a> {
     #[must_use]
     pub fn get(&self, id: &[u8]) -> Option<&Section<'a>> {
         self.entry(id)?.section.as_ref()
-    }
-
-    /// The section with this id, if it is usable, and the id as the file has it.
-    #[must_use]
-    pub(crate) fn get_with_id(&self, id: &[u8]) -> Option<(&BStr, &Section<'a>)> {
-        let entry = self.entry(id)?;
-        Some((entry.id.as_ref(), entry.section.as_ref()?))
     }
 
     /// The usable sections with their ids, to change them.

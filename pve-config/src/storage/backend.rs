@@ -4,15 +4,15 @@
 use bstr::BStr;
 use pve_volid::StorageType;
 
-use crate::section::{Number, Section, Value};
+use super::entry::Storage;
 
-/// A field of the struct of a storage type, read from a checked section.
+/// A field of the struct of a storage type, read from a storage.
 trait Field<'s> {
     /// Whether the section must have the property.
     #[cfg(test)]
     const REQUIRED: bool = false;
 
-    fn read(section: &'s Section<'_>, name: &str) -> Self;
+    fn read(storage: &Storage<'s>, name: &str) -> Self;
 }
 
 /// A required property. It is always there in a section that passed the final check.
@@ -20,27 +20,26 @@ impl<'s> Field<'s> for &'s BStr {
     #[cfg(test)]
     const REQUIRED: bool = true;
 
-    fn read(section: &'s Section<'_>, name: &str) -> Self {
-        section.text(name).unwrap_or_default()
+    fn read(storage: &Storage<'s>, name: &str) -> Self {
+        storage.text(name).unwrap_or_default()
     }
 }
 
 impl<'s> Field<'s> for Option<&'s BStr> {
-    fn read(section: &'s Section<'_>, name: &str) -> Self {
-        section.text(name)
+    fn read(storage: &Storage<'s>, name: &str) -> Self {
+        storage.text(name)
     }
 }
 
 impl<'s> Field<'s> for bool {
-    fn read(section: &'s Section<'_>, name: &str) -> Self {
-        section.is_true(name)
+    fn read(storage: &Storage<'s>, name: &str) -> Self {
+        storage.switch(name) == Some(true)
     }
 }
 
 impl<'s> Field<'s> for Option<u16> {
-    fn read(section: &'s Section<'_>, name: &str) -> Self {
-        let number = section.get(name).and_then(Value::as_number).and_then(Number::as_i64);
-        number.and_then(|number| number.try_into().ok())
+    fn read(storage: &Storage<'s>, name: &str) -> Self {
+        storage.integer(name).and_then(|number| number.try_into().ok())
     }
 }
 
@@ -59,8 +58,8 @@ macro_rules! backends {
                 #[cfg(test)]
                 const FIELDS: &'static [(&'static str, bool)] = &[$(($name, <$type as Field<'s>>::REQUIRED)),*];
 
-                fn read(section: &'s Section<'_>) -> Self {
-                    $variant { $($field: Field::read(section, $name),)* }
+                fn read(storage: &Storage<'s>) -> Self {
+                    $variant { $($field: Field::read(storage, $name),)* }
                 }
             }
         )+
@@ -71,10 +70,10 @@ macro_rules! backends {
         pub enum Backend<'s> { $($(#[$doc])* $variant($variant<'s>),)+ }
 
         impl<'s> Backend<'s> {
-            /// The properties of a checked section; `None` for a type that is not declared here.
-            pub(super) fn read(kind: StorageType, section: &'s Section<'_>) -> Option<Self> {
-                match kind {
-                    $(StorageType::$variant => Some(Backend::$variant($variant::read(section))),)+
+            /// The properties of a storage; `None` for a type that is not declared here.
+            pub(super) fn read(storage: &Storage<'s>) -> Option<Self> {
+                match storage.kind() {
+                    $(StorageType::$variant => Some(Backend::$variant($variant::read(storage))),)+
                     _ => None,
                 }
             }

@@ -9,11 +9,11 @@ use thiserror::Error;
 
 use super::config::StorageConfig;
 use super::entry::Storage;
-use super::hook::{Hook, Secrets};
+use super::hook::{Hook, Secrets, Values};
 use super::host::Host;
 use super::schema::{TypeFacts, format};
 use crate::format::{Context, Scalar, is_falsy, split_list};
-use crate::section::{Purpose, Section, SectionError, Value, WriteError, check_digest};
+use crate::section::{Purpose, Section, SectionError, WriteError, check_digest};
 
 /// Why storage.cfg is not changed.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -105,7 +105,7 @@ pub fn create(
     node: Option<&str>,
     host: &mut dyn Host,
 ) -> Result<Change, ChangeError> {
-    let mut config = StorageConfig::parse(text);
+    let config = StorageConfig::parse(text);
     let storage_id = check_id(id)?;
     let kind = values.kind().to_owned();
     check_values(&kind, &values)?;
@@ -118,14 +118,12 @@ pub fn create(
         return Err(ChangeError::Exists { id: id.into() });
     }
     let mut warnings = mkdir_warning(&section);
-    config.sections_mut().insert(id.as_bstr(), section);
+    let mut config = config.changed(|sections| sections.insert(id.as_bstr(), section));
     config.write()?;
 
     let mut hook = Hook { id: storage_id, host, warnings: Vec::new() };
     let added = hook.add(&config, &secrets).and_then(|values| {
-        for (key, value) in values {
-            set(&mut config, id, key, value);
-        }
+        config = with_values(&config, id, values);
         config.write().map_err(ChangeError::from)
     });
     warnings.append(&mut hook.warnings);
@@ -150,29 +148,27 @@ pub fn update(
     change: Update<'_>,
     host: &mut dyn Host,
 ) -> Result<Change, ChangeError> {
-    let mut config = StorageConfig::parse(text);
+    let before = StorageConfig::parse(text);
     let Update { set: mut values, delete, digest } = change;
-    check_digest(config.digest(), digest)?;
+    check_digest(before.digest(), digest)?;
     let storage_id = check_id(id)?;
-    let kind = config.get(id).map(|storage| storage.kind().as_str()).ok_or_else(|| not_found(id))?;
+    let kind = before.get(id).map(|storage| storage.kind().as_str()).ok_or_else(|| not_found(id))?;
     let delete: Vec<&[u8]> = split_list(delete).collect();
     check_values(kind.as_bytes(), &values)?;
     check_deletions(&delete, &values)?;
     let secrets = Secrets::take(kind.as_bytes(), &mut values, &delete);
     let values = format().check_config(kind.as_bytes(), id, values, Purpose::Update)?;
-    let mut section = config.sections().get(id).cloned().ok_or_else(|| not_found(id))?;
+    let mut section = before.sections().get(id).cloned().ok_or_else(|| not_found(id))?;
     format().delete_properties(&mut section, delete.iter().copied(), &values)?;
     section.merge(values);
     let mut warnings = mkdir_warning(&section);
-    let before = config.clone();
-    config.sections_mut().insert(id.as_bstr(), section);
+    let mut config = before.changed(|sections| sections.insert(id.as_bstr(), section));
     config.write()?;
 
     let mut hook = Hook { id: storage_id, host, warnings: Vec::new() };
     if let (Some(old), Some(new)) = (before.get(id), config.get(id)) {
-        for (key, value) in hook.update(&old, &new, &secrets)? {
-            set(&mut config, id, key, value);
-        }
+        let values = hook.update(&old, &new, &secrets)?;
+        config = with_values(&config, id, values);
     }
     warnings.append(&mut hook.warnings);
     Ok(Change { text: config.write()?, warnings })
@@ -189,18 +185,24 @@ pub fn delete(text: &[u8], id: &[u8], host: &mut dyn Host) -> Result<Change, Cha
     if let Some(other) = config.storages().find(on_it) {
         return Err(ChangeError::UsedAsBase { id: id.into(), by: other.id().as_str().into() });
     }
-    let mut rest = config.clone();
-    rest.sections_mut().remove(id);
+    let rest = config.changed(|sections| {
+        sections.remove(id);
+    });
     let text = rest.write()?;
     let mut hook = Hook { id: storage.id().as_str().to_owned(), host, warnings: Vec::new() };
     hook.delete(&storage)?;
     Ok(Change { text, warnings: hook.warnings })
 }
 
-fn set(config: &mut StorageConfig<'_>, id: &[u8], key: &'static str, value: Value<'static>) {
-    if let Some(section) = config.sections_mut().get_mut(id) {
-        section.set(BStr::new(key), value);
-    }
+/// The configuration with more values of one storage.
+fn with_values<'a>(config: &StorageConfig<'a>, id: &[u8], values: Values) -> StorageConfig<'a> {
+    config.changed(|sections| {
+        if let Some(section) = sections.get_mut(id) {
+            for (key, value) in values {
+                section.set(BStr::new(key), value);
+            }
+        }
+    })
 }
 
 fn check_id(id: &[u8]) -> Result<String, ChangeError> {

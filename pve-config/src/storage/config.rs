@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 
 use bstr::{BStr, BString};
-use pve_volid::{ContentType, StorageType};
+use pve_volid::StorageType;
 use serde::{Serialize, Serializer};
 
-use super::content::ContentTypes;
 use super::dialect::content_value;
 use super::entry::{Storage, UnusableStorage};
-use super::schema::{TypeFacts, format};
+use super::record::Records;
+use super::schema::{LOCAL, LOCAL_CONTENT, LOCAL_PATH, LOCAL_SETTINGS, TypeFacts, format};
 use crate::diagnostic::Diagnostics;
 use crate::digest::Digest;
 use crate::section::{Number, Section, SectionConfig, SkippedSection, Value, WriteError};
@@ -36,31 +36,35 @@ use crate::section::{Number, Section, SectionConfig, SkippedSection, Value, Writ
 /// ```
 #[derive(Debug, Clone)]
 pub struct StorageConfig<'a> {
-    sections: SectionConfig<'a>,
+    text: &'a [u8],
+    records: Records<'a>,
+    /// The generic view, kept if there is something to tell about the text; else it is made when asked for.
+    sections: Option<Box<SectionConfig<'a>>>,
 }
 
 impl<'a> StorageConfig<'a> {
     /// Reads a text. Nothing in it is fatal; a missing file is an empty text.
     #[must_use]
     pub fn parse(text: &'a [u8]) -> Self {
-        let mut sections = format().parse(text);
-        put_local_right(&mut sections);
-        for (_, section) in sections.sections_mut() {
-            fill_in(section);
+        if let Some(records) = Records::read(text) {
+            return StorageConfig { text, records, sections: None };
         }
-        StorageConfig { sections }
+        StorageConfig::of(text, sections(text))
+    }
+
+    fn of(text: &'a [u8], sections: SectionConfig<'a>) -> Self {
+        StorageConfig { text, records: Records::of(&sections), sections: Some(Box::new(sections)) }
     }
 
     /// The usable storages, in the order of their first appearance; an added `local` comes last.
     pub fn storages(&self) -> impl Iterator<Item = Storage<'_>> {
-        self.sections.sections().filter_map(|(id, section)| Storage::new(id, section))
+        self.records.iter().filter_map(Storage::new)
     }
 
     /// The storage with this id, if it is usable.
     #[must_use]
     pub fn get(&self, id: &[u8]) -> Option<Storage<'_>> {
-        let (id, section) = self.sections.get_with_id(id)?;
-        Storage::new(id, section)
+        self.records.get(id).and_then(Storage::new)
     }
 
     /// The storage with this id, if `node` can use it.
@@ -81,13 +85,14 @@ impl<'a> StorageConfig<'a> {
     /// Sections that are broken: of a known type, but unusable. Until they are put right or removed, the file cannot
     /// be written.
     pub fn broken(&self) -> impl Iterator<Item = &BStr> {
-        self.sections.ids().filter(|(_, section)| section.is_none()).map(|(id, _)| id)
+        let sections = self.sections.iter().flat_map(|sections| sections.ids());
+        sections.filter(|(_, section)| section.is_none()).map(|(id, _)| id)
     }
 
     /// Sections of unknown types (`glusterfs`, third-party plugins), and sections whose id is no storage id. The
     /// reference ignores them, and loses them when it writes the file.
     pub fn unknown(&self) -> impl Iterator<Item = &SkippedSection<'a>> {
-        self.sections.skipped().iter()
+        self.sections.iter().flat_map(|sections| sections.skipped())
     }
 
     /// Whether some storage lies on a volume of this one, so that it cannot be deleted.
@@ -119,35 +124,48 @@ impl<'a> StorageConfig<'a> {
     /// # Errors
     /// [`WriteError::Broken`] while there is a broken section.
     pub fn write(&self) -> Result<BString, WriteError> {
-        format().write(&self.sections)
+        format().write(&self.sections())
     }
 
     /// The digest of the text.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.sections.digest()
+        self.sections.as_ref().map_or_else(|| Digest::of(self.text), |sections| sections.digest())
     }
 
     /// Everything in the file that is skipped or repaired.
     #[must_use]
     pub fn diagnostics(&self) -> &Diagnostics {
-        self.sections.diagnostics()
+        static NONE: Diagnostics = Diagnostics::new();
+        self.sections.as_ref().map_or(&NONE, |sections| sections.diagnostics())
     }
 
-    /// The generic view: ids with their sections, in exactly the form of the reference.
+    /// The generic view: ids with their sections, in exactly the form of the reference. For a text about which there
+    /// is nothing to tell it is made here.
     #[must_use]
-    pub fn sections(&self) -> &SectionConfig<'a> {
-        &self.sections
+    pub fn sections(&self) -> Cow<'_, SectionConfig<'a>> {
+        match &self.sections {
+            Some(sections) => Cow::Borrowed(sections),
+            None => Cow::Owned(sections(self.text)),
+        }
     }
 
-    pub(super) fn sections_mut(&mut self) -> &mut SectionConfig<'a> {
-        &mut self.sections
+    /// The same after a change of its sections.
+    pub(super) fn changed(&self, change: impl FnOnce(&mut SectionConfig<'a>)) -> Self {
+        let mut sections = self.sections().into_owned();
+        change(&mut sections);
+        StorageConfig::of(self.text, sections)
     }
 
     /// A configuration that does not borrow.
     #[must_use]
     pub fn into_owned(self) -> StorageConfig<'static> {
-        StorageConfig { sections: self.sections.into_owned() }
+        let sections = self.sections.unwrap_or_else(|| Box::new(sections(self.text)));
+        StorageConfig {
+            text: &[],
+            records: self.records.into_owned(),
+            sections: Some(Box::new(sections.into_owned())),
+        }
     }
 }
 
@@ -158,26 +176,29 @@ impl Serialize for StorageConfig<'_> {
     }
 }
 
+/// The generic view of a text.
+fn sections(text: &[u8]) -> SectionConfig<'_> {
+    let mut sections = format().parse(text);
+    put_local_right(&mut sections);
+    for (_, section) in sections.sections_mut() {
+        fill_in(section);
+    }
+    sections
+}
+
 /// Whatever the file says, there is a storage `local` of type `dir` at `/var/lib/vz`, on every node.
 fn put_local_right(sections: &mut SectionConfig<'_>) {
-    const PATH: &str = "/var/lib/vz";
-    let good = |local: &Section<'_>| local.kind() == "dir" && local.text("path") == Some(PATH.into());
-    if !sections.get(b"local").is_some_and(good) {
-        const CONTENT: ContentTypes = ContentTypes::of(&[
-            ContentType::Backup,
-            ContentType::Images,
-            ContentType::Iso,
-            ContentType::RootDir,
-            ContentType::Snippets,
-            ContentType::VzTmpl,
-        ]);
+    let good = |local: &Section<'_>| local.kind() == "dir" && local.text("path") == Some(LOCAL_PATH.into());
+    if !sections.get(LOCAL.as_bytes()).is_some_and(good) {
         let mut local = Section::new(BStr::new("dir"));
-        local.set(BStr::new("path"), Value::text(PATH.as_bytes()));
-        local.set(BStr::new("content"), content_value(CONTENT));
-        local.set(BStr::new("prune-backups"), Value::text(b"keep-all=1"));
-        sections.insert(BStr::new("local"), local);
+        for (name, text) in LOCAL_SETTINGS {
+            let value =
+                if name == "content" { content_value(LOCAL_CONTENT) } else { Value::text(text.as_bytes()) };
+            local.set(BStr::new(name), value);
+        }
+        sections.insert(BStr::new(LOCAL), local);
     }
-    if let Some(local) = sections.get_mut(b"local") {
+    if let Some(local) = sections.get_mut(LOCAL.as_bytes()) {
         local.remove("nodes");
     }
 }

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{ContentType, StorageIdRef};
+use pve_volid::{ContentType, StorageIdRef, StorageType};
 
 use super::content::ContentTypes;
 use super::schema::TypeFacts;
@@ -26,6 +26,10 @@ impl Dialect for StorageDialect {
         })
     }
 
+    fn decodes(&self, key: &str) -> bool {
+        matches!(key, "content" | "content-dirs" | "format" | "nodes")
+    }
+
     fn decode<'a>(
         &self,
         place: &Place<'_>,
@@ -33,10 +37,14 @@ impl Dialect for StorageDialect {
         warn: &mut dyn FnMut(String),
     ) -> Result<Option<Value<'a>>, String> {
         let Value::Text(text) = value else { return Ok(Some(value)) };
+        if place.key == "nodes" {
+            return Ok(Some(Value::set(items(text))));
+        }
         match (place.key, TypeFacts::named(place.kind.as_bytes())) {
-            ("content", Some(facts)) => content(facts, &text, warn).map(Some),
+            ("content", Some(facts)) => {
+                content_types(facts, &text, warn).map(|content| Some(content_value(content)))
+            }
             ("format", Some(facts)) => Ok(image_format(facts, text, warn)),
-            ("nodes", _) => Ok(Some(Value::set(items(text)))),
             ("content-dirs", Some(facts)) => Ok(Some(content_dirs(facts, text, warn))),
             _ => Ok(Some(Value::Text(text))),
         }
@@ -51,22 +59,19 @@ impl Dialect for StorageDialect {
     }
 
     fn complete(&self, kind: &str, id: &[u8], section: &mut Section<'_>, create: bool) {
-        let mounted = matches!(kind, "nfs" | "cifs" | "cephfs");
-        if create && mounted && !section.is_true("path") {
-            let path = [b"/mnt/pve/", id].concat();
-            section.set(BStr::new("path"), Value::Text(Cow::Owned(path.into())));
+        if create
+            && !section.is_true("path")
+            && let Some(path) =
+                StorageType::from_bytes(kind.as_bytes()).and_then(|kind| default_path(kind, id))
+        {
+            section.set(BStr::new("path"), Value::Text(Cow::Owned(path)));
         }
     }
 
     fn check(&self, kind: &str, section: &mut Section<'_>, create: bool) -> Result<(), String> {
         if create && matches!(kind, "dir" | "btrfs") {
             let path = section.text("path").unwrap_or_default();
-            let tame = |byte: &u8| byte.is_ascii_alphanumeric() || b"-/_.@".contains(byte);
-            let rest = path.strip_prefix(b"/").unwrap_or_default();
-            if rest.is_empty() || !rest.iter().all(tame) {
-                return Err(format!("path {path:?} must be absolute, of letters, digits and \"-/_.@\""));
-            }
-            if let Cow::Owned(canonical) = canonical_path(path) {
+            if let Cow::Owned(canonical) = base_path(Cow::Borrowed(path))? {
                 section.set(BStr::new("path"), Value::Text(Cow::Owned(canonical)));
             }
         }
@@ -74,8 +79,31 @@ impl Dialect for StorageDialect {
     }
 }
 
+/// Where the storages of some types are mounted if the section does not say.
+pub(super) fn default_path(kind: StorageType, id: &[u8]) -> Option<BString> {
+    let is_mounted = matches!(kind, StorageType::Nfs | StorageType::Cifs | StorageType::CephFs);
+    is_mounted.then(|| [b"/mnt/pve/", id].concat().into())
+}
+
+/// The path of a `dir` or `btrfs` storage in canonical form.
+pub(super) fn base_path(path: Cow<'_, BStr>) -> Result<Cow<'_, BStr>, String> {
+    let tame = |byte: &u8| byte.is_ascii_alphanumeric() || b"-/_.@".contains(byte);
+    let rest = path.strip_prefix(b"/").unwrap_or_default();
+    if rest.is_empty() || !rest.iter().all(tame) {
+        return Err(format!("path {path:?} must be absolute, of letters, digits and \"-/_.@\""));
+    }
+    Ok(match path {
+        Cow::Borrowed(path) => canonical_path(path),
+        Cow::Owned(path) => Cow::Owned(canonical_path(path.as_ref()).into_owned()),
+    })
+}
+
 /// Elements that the type does not support are dropped; what remains must make sense.
-fn content(facts: &TypeFacts, text: &BStr, warn: &mut dyn FnMut(String)) -> Result<Value<'static>, String> {
+pub(super) fn content_types(
+    facts: &TypeFacts,
+    text: &BStr,
+    warn: &mut dyn FnMut(String),
+) -> Result<ContentTypes, String> {
     let mut content = ContentTypes::EMPTY;
     for item in split_list(text) {
         match ContentType::from_bytes(item).filter(|item| facts.content.contains(*item)) {
@@ -93,7 +121,7 @@ fn content(facts: &TypeFacts, text: &BStr, warn: &mut dyn FnMut(String)) -> Resu
     if content.is_empty() && !facts.content.contains(ContentType::None) {
         return Err(format!("no content that storages of type {} can hold", facts.kind));
     }
-    Ok(content_value(content))
+    Ok(content)
 }
 
 /// A set of content types as the value of a property.

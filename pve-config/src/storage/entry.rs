@@ -9,15 +9,17 @@ use thiserror::Error;
 
 use super::backend::Backend;
 use super::content::ContentTypes;
-use super::schema::TypeFacts;
+use super::dialect::StorageDialect;
+use super::record::{Found, Setting};
+use super::schema::{TypeFacts, format};
 use crate::cluster::{BwLimit, PruneBackups};
-use crate::format::parse_boolean;
+use crate::format::{is_falsy, parse_boolean, split_list};
 use crate::property::Integer;
 use crate::rule::ValueError;
 use crate::schema::StorageTypeSpec;
-use crate::section::{Number, Section, Value};
+use crate::section::{Dialect, Number, Place, Value, converted};
 
-/// A usable storage: a checked section of storage.cfg, borrowed from a [`StorageConfig`](super::StorageConfig).
+/// A usable storage: a checked section of storage.cfg with the defaults of its type, borrowed from a [`StorageConfig`](super::StorageConfig).
 ///
 /// What all types have in common is asked here; [`Storage::backend`] gives what only one type has.
 ///
@@ -39,14 +41,15 @@ use crate::section::{Number, Section, Value};
 pub struct Storage<'c> {
     id: StorageIdRef<'c>,
     kind: StorageType,
-    section: &'c Section<'c>,
+    content: ContentTypes,
+    settings: &'c [Setting<'c>],
 }
 
 impl<'c> Storage<'c> {
-    /// The storage that a checked section stands for.
-    pub(super) fn new(id: &'c BStr, section: &'c Section<'c>) -> Option<Self> {
-        let kind = StorageType::from_bytes(section.kind())?;
-        Some(Storage { id: StorageIdRef::from_bytes(id).ok()?, kind, section })
+    /// The storage that a record stands for.
+    pub(super) fn new(found: Found<'c>) -> Option<Self> {
+        let Found { id, kind, content, settings } = found;
+        Some(Storage { id: StorageIdRef::from_bytes(id.as_bytes()).ok()?, kind, content, settings })
     }
 
     /// Its id.
@@ -68,47 +71,63 @@ impl<'c> Storage<'c> {
     }
 
     fn facts(&self) -> Option<&'static TypeFacts> {
-        TypeFacts::named(self.kind.as_str().as_bytes())
+        TypeFacts::of(self.kind)
     }
 
     /// The properties that only its type has. `None` for a type of `pve-volid` that this crate does not know yet.
     #[must_use]
     pub fn backend(&self) -> Option<Backend<'c>> {
-        Backend::read(self.kind, self.section)
+        Backend::read(self)
     }
 
-    /// The section that it is made from, defaults included.
-    #[must_use]
-    pub fn section(&self) -> &'c Section<'c> {
-        self.section
-    }
-
-    /// The text of a property, if it is set and a text.
+    /// The text of a property as storage.cfg has it, if it is set.
     #[must_use]
     pub fn text(&self, property: &str) -> Option<&'c BStr> {
-        self.section.text(property)
+        self.settings.iter().find(|set| set.name == property).map(|set| set.text.as_ref())
+    }
+
+    /// The value of a property, if it is set: a number where the schema wants one, a set or a map where the text
+    /// stands for one.
+    #[must_use]
+    pub fn value(&self, property: &str) -> Option<Value<'c>> {
+        self.settings.iter().find(|set| set.name == property).and_then(|set| self.value_of(set))
+    }
+
+    fn value_of(&self, set: &'c Setting<'c>) -> Option<Value<'c>> {
+        let kind = self.kind.as_str();
+        let property = format().schema().section_type(kind.as_bytes())?.property(set.name.as_bytes())?;
+        let value = converted(property.schema, &set.text);
+        let place = Place { kind, id: self.id.as_str().into(), key: property.name };
+        // it was decoded before, so there is nothing left to warn of
+        StorageDialect.decode(&place, value, &mut |_| {}).ok()?
     }
 
     /// A boolean property, if it is set.
     #[must_use]
     pub fn switch(&self, property: &str) -> Option<bool> {
-        self.section.get(property).map(Value::is_true)
+        self.text(property).map(|text| !is_falsy(text))
+    }
+
+    /// A number property, if it is set and a whole number that fits.
+    #[must_use]
+    pub fn integer(&self, property: &str) -> Option<i64> {
+        self.text(property).and_then(|text| Number::parse(text)).and_then(Number::as_i64)
     }
 
     /// Every property with its value as storage.cfg would have it, in ascending order; sets as comma separated lists.
     pub fn properties(&self) -> impl Iterator<Item = (&'c BStr, BString)> {
-        let mut properties: Vec<_> = self.section.properties().collect();
-        properties.sort_unstable_by_key(|(key, _)| *key);
-        properties.into_iter().filter(|(key, _)| *key != "type").map(|(key, value)| (key, value.to_text()))
+        let mut settings: Vec<_> = self.settings.iter().collect();
+        settings.sort_unstable_by_key(|set| set.name);
+        let storage = *self;
+        settings
+            .into_iter()
+            .filter_map(move |set| storage.value_of(set).map(|value| (BStr::new(set.name), value.to_text())))
     }
 
     /// What it may hold. The default of its type if the section does not say.
     #[must_use]
     pub fn content(&self) -> ContentTypes {
-        match self.section.get("content") {
-            Some(Value::Set(set)) => set.iter().filter_map(|item| ContentType::from_bytes(item)).collect(),
-            _ => self.facts().map_or(ContentTypes::EMPTY, |facts| facts.default_content),
-        }
+        self.content
     }
 
     /// Whether it may hold this.
@@ -121,28 +140,31 @@ impl<'c> Storage<'c> {
     /// means that no node has it.
     #[must_use]
     pub fn nodes(&self) -> Option<impl ExactSizeIterator<Item = &'c BStr>> {
-        match self.section.get("nodes") {
-            Some(Value::Set(set)) => Some(set.iter().map(|node| node.as_ref())),
-            _ => None,
-        }
+        self.text("nodes").map(|text| {
+            let mut nodes: Vec<&BStr> = split_list(text).map(BStr::new).collect();
+            nodes.sort_unstable();
+            nodes.dedup();
+            nodes.into_iter()
+        })
     }
 
     /// Whether it is switched off.
     #[must_use]
     pub fn is_disabled(&self) -> bool {
-        self.section.is_true("disable")
+        self.switch("disable") == Some(true)
     }
 
     /// Whether `node` can use it: it is not switched off, and not limited to other nodes.
     #[must_use]
     pub fn is_enabled_on(&self, node: &str) -> bool {
-        !self.is_disabled() && self.nodes().is_none_or(|mut nodes| nodes.any(|name| name == node))
+        let has = |nodes: &BStr| split_list(nodes).any(|name| name == node.as_bytes());
+        !self.is_disabled() && self.text("nodes").is_none_or(has)
     }
 
     /// Whether all nodes see the same volumes: by its type, or because the section says so.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        self.section.is_true("shared")
+        self.switch("shared") == Some(true)
     }
 
     /// The directory of a path-based storage.
@@ -172,7 +194,7 @@ impl<'c> Storage<'c> {
     /// Whether snapshots are made as chains of volumes (`snapshot-as-volume-chain`).
     #[must_use]
     pub fn has_volume_chains(&self) -> bool {
-        self.section.is_true("snapshot-as-volume-chain")
+        self.switch("snapshot-as-volume-chain") == Some(true)
     }
 
     /// The directory of a content type: `PATH/images`, or what `content-dirs` says instead, simply appended to PATH.
@@ -190,13 +212,12 @@ impl<'c> Storage<'c> {
             _ => return None,
         };
         let path = self.path().filter(|_| self.kind.is_path_based())?;
-        let other = match self.section.get("content-dirs") {
-            Some(Value::Map(map)) => {
-                map.iter().find(|(name, _)| **name == content.as_str()).map(|(_, dir)| dir)
-            }
+        let others = self.value("content-dirs");
+        let other = match &others {
+            Some(Value::Map(map)) => map.iter().find(|(name, _)| **name == content.as_str()),
             _ => None,
         };
-        let dir = other.map_or(default.as_bytes(), |dir| dir.as_bytes());
+        let dir = other.map_or(default.as_bytes(), |(_, dir)| dir.as_bytes());
         Some([path.as_bytes(), dir].join(&b'/').into())
     }
 
@@ -247,7 +268,7 @@ impl<'c> Storage<'c> {
     /// administer the storage, where the section does not say.
     #[must_use]
     pub fn max_protected_backups(&self, unlimited: bool) -> Option<u64> {
-        match self.section.get("max-protected-backups").and_then(Value::as_number).and_then(Number::as_i64) {
+        match self.integer("max-protected-backups") {
             Some(most) => u64::try_from(most).ok(),
             None if unlimited => None,
             None => Some(5),
@@ -275,13 +296,12 @@ impl Serialize for Storage<'_> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("storage", self.id.as_str())?;
         map.serialize_entry("type", &self.kind)?;
-        for (key, value) in self.section.properties().filter(|(key, _)| *key != "type") {
-            let key = key.to_str_lossy();
-            match value {
-                Value::Set(_) | Value::Map(_) => {
-                    map.serialize_entry(&key, &value.to_text().to_str_lossy())?;
+        for set in self.settings {
+            match self.value_of(set) {
+                Some(value @ (Value::Set(_) | Value::Map(_))) => {
+                    map.serialize_entry(set.name, &value.to_text().to_str_lossy())?;
                 }
-                value => map.serialize_entry(&key, value)?,
+                value => map.serialize_entry(set.name, &value)?,
             }
         }
         map.end()

@@ -52,7 +52,7 @@ impl Secrets {
 }
 
 /// Values that a hook puts into the section.
-type Values = Vec<(&'static str, Value<'static>)>;
+pub(super) type Values = Vec<(&'static str, Value<'static>)>;
 
 /// The hooks of one storage.
 pub(super) struct Hook<'h> {

@@ -77,6 +77,7 @@ mod entry;
 mod hook;
 mod host;
 mod limit;
+mod record;
 mod schema;
 
 pub use backend::{

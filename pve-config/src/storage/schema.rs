@@ -39,30 +39,61 @@ fn schema() -> Option<Schema<'static>> {
     Schema::new(Mode::Unified, base, types.collect()).ok()
 }
 
+/// The storage that is always there.
+pub(super) const LOCAL: &str = "local";
+
+/// Where it lies.
+pub(super) const LOCAL_PATH: &str = "/var/lib/vz";
+
+/// What it holds, if the file has none.
+pub(super) const LOCAL_CONTENT: ContentTypes = ContentTypes::of(&[
+    ContentType::Backup,
+    ContentType::Images,
+    ContentType::Iso,
+    ContentType::RootDir,
+    ContentType::Snippets,
+    ContentType::VzTmpl,
+]);
+
+/// Its properties, if the file has none.
+pub(super) const LOCAL_SETTINGS: [(&str, &str); 3] = [
+    ("path", LOCAL_PATH),
+    ("content", "backup,images,iso,rootdir,snippets,vztmpl"),
+    ("prune-backups", "keep-all=1"),
+];
+
 /// What a storage type can hold, in the form that decoding needs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct TypeFacts {
     pub(super) kind: StorageType,
     pub(super) spec: &'static StorageTypeSpec,
     pub(super) content: ContentTypes,
     pub(super) default_content: ContentTypes,
+    /// The same as storage.cfg would have it.
+    pub(super) default_content_text: String,
 }
 
 impl TypeFacts {
     /// The facts about a type by its name in section headers.
     pub(super) fn named(name: &[u8]) -> Option<&'static TypeFacts> {
+        StorageType::from_bytes(name).and_then(TypeFacts::of)
+    }
+
+    /// The facts about a type.
+    pub(super) fn of(kind: StorageType) -> Option<&'static TypeFacts> {
         static FACTS: LazyLock<Vec<TypeFacts>> = LazyLock::new(|| {
-            let set = |names: &[&str]| {
+            let set = |names: &[&str]| -> ContentTypes {
                 names.iter().filter_map(|name| ContentType::from_bytes(name.as_bytes())).collect()
             };
             let facts = STORAGE_TYPES.iter().filter_map(|spec| {
                 let kind = StorageType::from_bytes(spec.name.as_bytes())?;
                 let (content, default_content) = (set(spec.content), set(spec.default_content));
-                Some(TypeFacts { kind, spec, content, default_content })
+                let default_content_text = default_content.to_string();
+                Some(TypeFacts { kind, spec, content, default_content, default_content_text })
             });
             facts.collect()
         });
-        FACTS.iter().find(|facts| facts.spec.name.as_bytes() == name)
+        FACTS.iter().find(|facts| facts.kind == kind)
     }
 }
 
@@ -73,6 +104,11 @@ mod tests {
     #[test]
     fn tables_make_a_schema() {
         assert_eq!(schema().unwrap().section_types().count(), STORAGE_TYPES.len());
+    }
+
+    #[test]
+    fn local_holds_what_its_text_says() {
+        assert!(LOCAL_SETTINGS.contains(&("content", LOCAL_CONTENT.to_string().as_str())));
     }
 
     /// The volume rules and the configuration agree about the types.

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The storages of a storage.cfg in the compact form in which they are kept: what is set, with its text.
+//!
+//! A text in which there is nothing to tell about is read straight to this form. Any other is read by the general
+//! engine for section files, which tells about it, and its sections are brought to the same form.
+
+use std::borrow::Cow;
+
+use bstr::{BStr, ByteSlice};
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
+use indexmap::map::Entry;
+use pve_volid::{ContentType, StorageIdRef, StorageType};
+
+use super::content::ContentTypes;
+use super::dialect::{StorageDialect, base_path, content_types, default_path};
+use super::schema::{LOCAL, LOCAL_CONTENT, LOCAL_PATH, LOCAL_SETTINGS, TypeFacts, format};
+use crate::section::{Dialect, Event, Lexer, Place, SectionConfig, Seen, TypeView, Value};
+
+/// A property that is set, with its value as storage.cfg would have it.
+#[derive(Debug, Clone)]
+pub(super) struct Setting<'a> {
+    pub(super) name: &'static str,
+    pub(super) text: Cow<'a, BStr>,
+}
+
+/// A storage without its id.
+#[derive(Debug, Clone)]
+struct Record {
+    kind: StorageType,
+    content: ContentTypes,
+    /// Place of its settings among those of all storages.
+    settings: (usize, usize),
+}
+
+/// What [`Records`] know of a storage.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found<'r> {
+    pub(super) id: &'r str,
+    pub(super) kind: StorageType,
+    pub(super) content: ContentTypes,
+    pub(super) settings: &'r [Setting<'r>],
+}
+
+/// Usual length of a line, in bytes.
+const USUAL_LINE: usize = 20;
+
+/// Most settings that room is made for before they are seen.
+const MOST_RESERVED: usize = 1 << 18;
+
+/// Usable storages, in the order of their first appearance.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Records<'a> {
+    records: IndexMap<Cow<'a, str>, Record, RandomState>,
+    settings: Vec<Setting<'a>>,
+}
+
+/// A section that is being read.
+struct Open<'a> {
+    id: &'a str,
+    section_type: TypeView<'static>,
+    facts: &'static TypeFacts,
+    seen: Seen,
+    content: Option<ContentTypes>,
+    first: usize,
+}
+
+impl<'a> Records<'a> {
+    /// Reads a text in which nothing is wrong, unusual or in need of repair. `None` for every other.
+    pub(super) fn read(text: &'a [u8]) -> Option<Self> {
+        // CR is white space that no value may contain: let the general engine see to that
+        if memchr::memchr(b'\r', text).is_some() {
+            return None;
+        }
+        let mut records = Records::default();
+        records.settings.reserve((text.len() / USUAL_LINE).min(MOST_RESERVED));
+        let mut open: Option<Open<'a>> = None;
+        let mut lexer = Lexer::new(text);
+        while let Some((_, event)) = lexer.advance() {
+            match event {
+                Event::Property { key, value } => records.property(open.as_mut()?, key, value)?,
+                Event::Header { kind, id } => open = Some(records.open(kind, id)?),
+                Event::Blank => {
+                    if let Some(open) = open.take() {
+                        records.close(&open)?;
+                    }
+                }
+                Event::Comment => {}
+                Event::Invalid => return None,
+            }
+        }
+        if let Some(open) = open {
+            records.close(&open)?;
+        }
+        records.ensure_local()?;
+        Some(records)
+    }
+
+    /// The usable sections of a file.
+    pub(super) fn of(sections: &SectionConfig<'a>) -> Self {
+        let mut records = Records::default();
+        for (id, section) in sections.sections() {
+            let kind = StorageType::from_bytes(section.kind());
+            let Some(section_type) = format().schema().section_type(section.kind()) else { continue };
+            let (Some(kind), Ok(id)) = (kind, StorageIdRef::from_bytes(id)) else { continue };
+            let first = records.settings.len();
+            let mut content = ContentTypes::EMPTY;
+            for (key, value) in section.properties().filter(|(key, _)| *key != "type") {
+                let Some(property) = section_type.property(key) else { continue };
+                let text = match value {
+                    Value::Text(text) => text.clone(),
+                    value => Cow::Owned(value.to_text()),
+                };
+                if let ("content", Value::Set(set)) = (property.name, value) {
+                    content = set.iter().filter_map(|item| ContentType::from_bytes(item)).collect();
+                }
+                records.settings.push(Setting { name: property.name, text });
+            }
+            let settings = (first, records.settings.len());
+            let id = Cow::Owned(id.as_str().to_owned());
+            records.records.insert(id, Record { kind, content, settings });
+        }
+        records
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Found<'_>> {
+        self.records.iter().map(|(id, record)| self.found(id, record))
+    }
+
+    /// The one with this id.
+    pub(super) fn get(&self, id: &[u8]) -> Option<Found<'_>> {
+        let (id, record) = self.records.get_key_value(std::str::from_utf8(id).ok()?)?;
+        Some(self.found(id, record))
+    }
+
+    /// The same without borrowing.
+    pub(super) fn into_owned(self) -> Records<'static> {
+        let settings = self.settings.into_iter();
+        let settings =
+            settings.map(|Setting { name, text }| Setting { name, text: Cow::Owned(text.into_owned()) });
+        let records = self.records.into_iter().map(|(id, record)| (Cow::Owned(id.into_owned()), record));
+        Records { records: records.collect(), settings: settings.collect() }
+    }
+
+    fn found<'r>(&'r self, id: &'r str, record: &Record) -> Found<'r> {
+        let (first, end) = record.settings;
+        let settings = self.settings.get(first..end).unwrap_or_default();
+        Found { id, kind: record.kind, content: record.content, settings }
+    }
+
+    #[inline]
+    fn open(&mut self, kind: &'a BStr, id: &'a BStr) -> Option<Open<'a>> {
+        let facts = TypeFacts::named(kind)?;
+        let section_type = format().schema().section_type(kind)?;
+        let id = StorageIdRef::from_bytes(id).ok()?.as_str();
+        let first = self.settings.len();
+        Some(Open { id, section_type, facts, seen: Seen::default(), content: None, first })
+    }
+
+    #[inline(always)]
+    fn property(&mut self, open: &mut Open<'a>, key: &BStr, value: Option<&'a BStr>) -> Option<()> {
+        let (position, property) = open.section_type.property_with_position(key)?;
+        property.flags?;
+        if !open.seen.insert(position) {
+            return None;
+        }
+        let mut value: Cow<'a, BStr> = Cow::Borrowed(match value {
+            Some(value) => value,
+            None if property.schema.is_boolean() => BStr::new("1"),
+            None => return None,
+        });
+        match property.name {
+            // that each item is known to the type says more than the rule does
+            "content" => {
+                let mut warned = false;
+                let content = content_types(open.facts, &value, &mut |_| warned = true).ok()?;
+                open.content = (!warned).then_some(content);
+                open.content?;
+            }
+            name => {
+                property.schema.check(&value).ok()?;
+                match name {
+                    "path" if matches!(open.facts.kind, StorageType::Dir | StorageType::Btrfs) => {
+                        value = base_path(value).ok()?;
+                    }
+                    "format" | "content-dirs" => open.accepts(name, &value).then_some(())?,
+                    _ => {}
+                }
+            }
+        }
+        self.settings.push(Setting { name: property.name, text: value });
+        Some(())
+    }
+
+    #[inline]
+    fn close(&mut self, open: &Open<'a>) -> Option<()> {
+        let Open { id, section_type, facts, seen, content, first } = *open;
+        for (position, name) in section_type.required() {
+            if !seen.contains(position) {
+                let path = default_path(facts.kind, id.as_bytes()).filter(|_| name == "path")?;
+                self.settings.push(Setting { name: "path", text: Cow::Owned(path) });
+            }
+        }
+        if content.is_none() {
+            let text = Cow::Borrowed(facts.default_content_text.as_bytes().as_bstr());
+            self.settings.push(Setting { name: "content", text });
+        }
+        if facts.spec.shared {
+            self.settings.push(Setting { name: "shared", text: Cow::Borrowed(BStr::new("1")) });
+        }
+        let content = content.unwrap_or(facts.default_content);
+        match self.records.entry(Cow::Borrowed(id)) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(place) => {
+                let settings = (first, self.settings.len());
+                place.insert(Record { kind: facts.kind, content, settings });
+                Some(())
+            }
+        }
+    }
+
+    /// Adds the storage `local` if it is not there. `None` if it is, but not as it must be.
+    fn ensure_local(&mut self) -> Option<()> {
+        let Some(local) = self.get(LOCAL.as_bytes()) else {
+            let first = self.settings.len();
+            self.settings.extend(
+                LOCAL_SETTINGS.map(|(name, text)| Setting { name, text: Cow::Borrowed(BStr::new(text)) }),
+            );
+            let settings = (first, self.settings.len());
+            let local = Record { kind: StorageType::Dir, content: LOCAL_CONTENT, settings };
+            self.records.insert(Cow::Borrowed(LOCAL), local);
+            return Some(());
+        };
+        let text = |name| local.settings.iter().find(|set| set.name == name).map(|set| set.text.as_ref());
+        let is_good = local.kind == StorageType::Dir
+            && text("path") == Some(BStr::new(LOCAL_PATH))
+            && text("nodes").is_none();
+        is_good.then_some(())
+    }
+}
+
+impl Open<'_> {
+    /// Whether the value means something for the type, without anything left out.
+    fn accepts(&self, key: &str, text: &BStr) -> bool {
+        let place = Place { kind: self.section_type.name(), id: self.id.into(), key };
+        let mut warned = false;
+        let decoded = StorageDialect.decode(&place, Value::text(text), &mut |_| warned = true);
+        decoded.is_ok() && !warned
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Storage, StorageConfig};
+    use super::*;
+
+    /// The generic view and the storages say the same.
+    fn check(text: &[u8]) -> Result<(), TestCaseError> {
+        let config = StorageConfig::parse(text);
+        let sections = config.sections();
+        let mut storages = config.storages();
+        for (id, section) in sections.sections() {
+            let Some(storage) = storages.next() else {
+                return Err(TestCaseError::fail(format!("{id} is missing")));
+            };
+            prop_assert_eq!(storage.id().as_str(), id.to_string());
+            prop_assert_eq!(storage.kind().as_str(), section.kind().to_string());
+            let values = |storage: &Storage<'_>| -> Vec<_> {
+                storage.properties().map(|(name, text)| (name.to_string(), text)).collect()
+            };
+            let mut expected: Vec<_> = section
+                .properties()
+                .filter(|(key, _)| *key != "type")
+                .map(|(key, value)| (key.to_string(), value.to_text()))
+                .collect();
+            expected.sort();
+            prop_assert_eq!(values(&storage), expected);
+            for (key, value) in section.properties().filter(|(key, _)| *key != "type") {
+                let name = key.to_string();
+                prop_assert_eq!(storage.value(&name), Some(value.clone()));
+                if value.as_number().is_some_and(|number| matches!(number.as_i64(), Some(0 | 1))) {
+                    prop_assert_eq!(storage.switch(&name), Some(value.is_true()), "{}", name);
+                }
+            }
+            if let Some(Value::Set(content)) = section.get("content") {
+                let listed: Vec<_> = storage.content().iter().map(|item| item.as_str()).collect();
+                prop_assert_eq!(content.iter().map(ToString::to_string).collect::<Vec<_>>(), listed);
+            }
+            let found = config.get(id).map(|storage| storage.id().as_str().to_owned());
+            prop_assert_eq!(found, Some(id.to_string()));
+        }
+        prop_assert!(storages.next().is_none());
+        // what is read straight has nothing to tell about
+        if Records::read(text).is_some() {
+            prop_assert_eq!(sections.diagnostics().as_slice(), &[]);
+            prop_assert!(
+                sections.skipped().is_empty() && sections.ids().all(|(_, section)| section.is_some())
+            );
+        }
+        let owned = config.clone().into_owned();
+        prop_assert_eq!(owned.write().ok(), config.write().ok());
+        prop_assert_eq!(owned.storages().count(), config.storages().count());
+        Ok(())
+    }
+
+    #[test]
+    fn a_usual_text_is_read_straight() {
+        let text = b"# mine\ndir: local\n\tpath /var/lib/vz\n\tcontent iso,vztmpl,backup\n\n\
+            nfs: nas\n\tserver 10.0.0.1\n\texport /srv\n\tdisable\n\tbwlimit clone=5\n\n\
+            dir: d1\n\tpath /a//b/\n\tcontent-dirs iso=x\n\tmax-protected-backups 007\n\tshared 0\n0\n\
+            lvm: v1\n\tvgname vv\n\tsaferemove-stepsize 4\n\tnodes b,a;b\n";
+        assert!(Records::read(text).is_some());
+        check(text).unwrap();
+        let config = StorageConfig::parse(text);
+        assert_eq!(config.get(b"d1").unwrap().path().unwrap(), "/a/b");
+        assert_eq!(config.get(b"d1").unwrap().integer("max-protected-backups"), Some(7));
+        assert_eq!(config.get(b"nas").unwrap().path().unwrap(), "/mnt/pve/nas");
+        assert!(!config.get(b"nas").unwrap().is_enabled_on("a"));
+        assert_eq!(config.get(b"v1").unwrap().nodes().unwrap().collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn everything_else_is_left_to_the_general_engine() {
+        let good = "dir: d1\n\tpath /a\n\tcontent iso\n";
+        assert!(Records::read(good.as_bytes()).is_some());
+        for (from, to) in [
+            ("dir:", "DIR:"),
+            ("dir:", "glusterfs:"),
+            ("dir: d1", "dir: d-"),
+            ("dir: d1", "dir: local"),
+            ("/a", "/a b"),
+            ("/a", "/"),
+            ("path /a", "path"),
+            ("\tpath /a\n", ""),
+            ("\tpath /a\n", "path /a\n"),
+            ("/a\n", "/a\r\n"),
+            ("/a\n", "/a\n\tpath /a\n"),
+            ("content iso", "content foo"),
+            ("content iso", "content iso,none"),
+            ("content iso", "vgname abc"),
+            ("content iso", "foo 1"),
+            ("content iso", "type dir"),
+            ("content iso", "format raw2"),
+            ("content iso", "shared yes"),
+            ("content iso\n", "content iso\n\ndir: d1\n\tpath /b\n"),
+            ("content iso\n", "content iso\n\nlvm: e1\n\tvgname ab\n\tcontent iso\n"),
+        ] {
+            let text = good.replacen(from, to, 1);
+            if to != "/" {
+                assert!(Records::read(text.as_bytes()).is_none(), "{text}");
+            }
+            check(text.as_bytes()).unwrap();
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn both_readers_agree(sections in prop::collection::vec((
+            prop::sample::select(vec!["dir", "nfs", "lvm", "lvmthin", "rbd", "esxi", "pbs", "cephfs", "zfs", "Dir", "x"]),
+            prop::sample::select(vec!["local", "ab", "cd", "e-", "store"]),
+            prop::collection::vec(prop::sample::select(vec![
+                "path /var/lib/vz", "path /a/./b", "path /", "path a", "server h", "export /e", "vgname vg", "thinpool t0",
+                "content images", "content none", "content iso,backup", "content import", "content x", "nodes a,b,a",
+                "nodes ,", "disable", "shared 0", "shared", "format raw", "format qcow2", "format subvol",
+                "content-dirs iso=/x,iso=y", "content-dirs images=i", "content-dirs import=q", "port 0080", "port 1e3",
+                "username u", "datastore d", "pool p", "portal p", "target t", "iscsiprovider LIO", "blocksize 8k",
+                "max-protected-backups -1", "max-protected-backups +5", "type dir", "bogus 1", "bwlimit clone=1,move=2",
+                "prune-backups keep-all=1", "comment c", "krbd\r", "#c", "mkdir 0", "share s", "saferemove-stepsize 8",
+            ]), 0..7),
+        ), 0..5), order in any::<bool>()) {
+            let mut text = String::new();
+            for (kind, id, lines) in sections {
+                text.push_str(&format!("{kind}: {id}\n"));
+                for line in lines {
+                    text.push_str(&format!("\t{line}\n"));
+                }
+                text.push_str(if order { "\n" } else { "0\n" });
+            }
+            check(text.as_bytes())?;
+        }
+    }
+}
