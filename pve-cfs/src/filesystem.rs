@@ -240,9 +240,7 @@ impl FileSystem {
         }
         let engine = self.replica.engine();
         for child in engine.tree().get(path).into_iter().flat_map(|directory| directory.children()) {
-            let dots = child.name() == "." || child.name() == "..";
-            let shadowed = root && VirtualFile::by_name(child.name()).is_some();
-            if !dots && !shadowed {
+            if is_listed(child.name(), root) {
                 let kind = if child.is_directory() { EntryKind::Directory } else { EntryKind::File };
                 entries.push(DirectoryEntry { name: child.name().to_owned(), kind });
             }
@@ -504,6 +502,11 @@ impl FileSystem {
     fn texts(&self) -> MutexGuard<'_, HashMap<VirtualFile, Content>> {
         self.texts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a child called `name` is listed: those of a crafted database that the kernel would take for something else are not.
+pub(crate) fn is_listed(name: &[u8], in_root: bool) -> bool {
+    name != b"." && name != b".." && !(in_root && VirtualFile::by_name(name).is_some())
 }
 
 /// What `path` leads to (spec: pmxcfs, "Names and path resolution inside the daemon").

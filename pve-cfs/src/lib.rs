@@ -92,6 +92,8 @@ pub mod status;
 pub mod store;
 pub mod tree;
 pub mod virtual_file;
+#[cfg(feature = "fuse")]
+mod virtual_text;
 pub mod wal;
 
 pub use database::{Database, OpenError};

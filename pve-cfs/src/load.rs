@@ -98,15 +98,14 @@ impl Loader {
 
     /// Enters the node; a directory takes over what its placeholder collected, a file loses it.
     fn insert(&mut self, row: &Row, mut body: Body) {
-        let was_placeholder = self.placeholders.remove(&row.inode);
-        let before = self.tree.entries.remove(&row.inode);
-        if let (Body::Directory(children), Some(Node { body: Body::Directory(collected), .. })) =
-            (&mut body, before)
-            && was_placeholder
-        {
-            *children = collected;
-        }
         self.tree.bytes += body.size();
+        let was_placeholder = !self.placeholders.is_empty() && self.placeholders.remove(&row.inode);
+        if was_placeholder
+            && let (Body::Directory(children), Some(Node { body: Body::Directory(collected), .. })) =
+                (&mut body, self.tree.entries.get_mut(&row.inode))
+        {
+            std::mem::swap(children, collected);
+        }
         let node = Node {
             inode: row.inode,
             parent: row.parent,

@@ -12,8 +12,10 @@ use fuser::{BackgroundSession, Config, INodeNo, MountOption, Notifier, SessionAC
 use nix::mount::{MntFlags, umount2};
 
 use crate::filesystem::FileSystem;
+use crate::node_id::NodeIds;
 use crate::projection::{Projection, Shared, Stale};
 use crate::replica::Watcher;
+use crate::virtual_file::VirtualFile;
 
 /// What the kernel may keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -224,8 +226,13 @@ fn invalidate(shared: &Shared, notifier: &Notifier, stale: &Receiver<Stale>) {
                     let engine = shared.files().replica().engine();
                     engine.tree().entries().iter().map(|entry| entry.inode()).collect()
                 };
-                for inode in inodes {
-                    let _ = notifier.inval_inode(INodeNo(shared.ids().of_inode(inode)), -1, 0);
+                let symlinks = VirtualFile::ALL.into_iter().filter(|file| file.is_symlink());
+                let ids = inodes
+                    .into_iter()
+                    .map(|inode| shared.ids().of_inode(inode))
+                    .chain(symlinks.map(|file| NodeIds::of_virtual(file, 0)));
+                for id in ids {
+                    let _ = notifier.inval_inode(INodeNo(id), -1, 0);
                 }
             }
             Stale::End => return,

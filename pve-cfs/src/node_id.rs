@@ -2,8 +2,9 @@
 //! The numbers by which the kernel knows entries.
 //!
 //! The kernel reserves 1 for the root; inodes of the tree start at 2 and count up with every change, so they are used as they are.
-//! Virtual entries get numbers from 2^63 up, which no counter reaches. Inodes that a crafted database puts elsewhere (1, or
-//! greater than any counter) get numbers from 2^62 up, in the order in which they are met.
+//! Virtual entries get numbers from 2^63 up, which no counter reaches, and their texts another one each time they changed: the low
+//! byte says which entry it is, the bits above it which text. Inodes that a crafted database puts elsewhere (1, or greater than any
+//! counter) get numbers from 2^62 up, in the order in which they are met.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +14,7 @@ use crate::virtual_file::VirtualFile;
 const KERNEL_ROOT: u64 = 1;
 const FIRST_VIRTUAL: u64 = 1 << 63;
 const FIRST_ODD: u64 = 1 << 62;
+const TEXT_SHIFT: u32 = 8;
 
 /// What a number stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,16 +46,17 @@ impl NodeIds {
         }
     }
 
-    pub(crate) fn of_virtual(file: VirtualFile) -> u64 {
+    /// Number of a virtual entry with the text number `text`; symlinks have no text and always number 0.
+    pub(crate) fn of_virtual(file: VirtualFile, text: u64) -> u64 {
         let index = VirtualFile::ALL.iter().position(|other| *other == file).unwrap_or_default();
-        FIRST_VIRTUAL + index as u64
+        FIRST_VIRTUAL | (text << TEXT_SHIFT & (FIRST_VIRTUAL - 1)) | index as u64
     }
 
     pub(crate) fn node(&self, id: u64) -> Option<Node> {
         match id {
             KERNEL_ROOT => Some(Node::Tree(ROOT)),
             FIRST_VIRTUAL.. => {
-                let index = usize::try_from(id - FIRST_VIRTUAL).ok()?;
+                let index = (id & ((1 << TEXT_SHIFT) - 1)) as usize;
                 VirtualFile::ALL.get(index).copied().map(Node::Virtual)
             }
             FIRST_ODD..FIRST_VIRTUAL => {
@@ -81,9 +84,11 @@ mod tests {
             assert_eq!(ids.node(id), Some(Node::Tree(inode)));
         }
         for file in VirtualFile::ALL {
-            let id = NodeIds::of_virtual(file);
-            assert!(seen.insert(id), "{file:?}");
-            assert_eq!(ids.node(id), Some(Node::Virtual(file)));
+            for text in [0, 1, 1_000_000, u64::MAX >> 9] {
+                let id = NodeIds::of_virtual(file, text);
+                assert!(seen.insert(id), "{file:?}");
+                assert_eq!(ids.node(id), Some(Node::Virtual(file)));
+            }
         }
     }
 }

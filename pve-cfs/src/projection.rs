@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Requests of the kernel, translated into operations on the [`FileSystem`], and its answers back.
 
+mod listing;
 mod request;
 
 use std::cell::Cell;
@@ -17,7 +18,7 @@ use fuser::{FileAttr, FileHandle, FileType, FopenFlags, INodeNo};
 
 use crate::attributes::Attributes;
 use crate::engine::Event;
-use crate::filesystem::{EntryKind, FileSystem};
+use crate::filesystem::{FileSystem, is_listed};
 use crate::mount::Caching;
 use crate::node_id::{Node, NodeIds};
 use crate::path;
@@ -26,6 +27,13 @@ use crate::replica::Watcher;
 use crate::row::Content;
 use crate::schema::{BLOCK_SIZE, MAX_FILE_SIZE};
 use crate::virtual_file::VirtualFile;
+use crate::virtual_text::VirtualTexts;
+use listing::Listing;
+
+/// How long the kernel may believe what it is told of when it changes.
+const FOREVER: Duration = Duration::from_secs(86_400);
+
+const NOTHING: Attributes = Attributes { mode: 0o100_000, nlink: 0, size: 0, blocks: 0, mtime: 0 };
 
 /// What the kernel must forget.
 #[derive(Debug)]
@@ -141,18 +149,12 @@ impl Watcher for Shared {
 pub(crate) struct Projection {
     shared: Arc<Shared>,
     caching: Caching,
+    /// Whether the kernel is to ask before it opens a file; not if it can do without.
+    opens_are_asked_for: bool,
     next_handle: AtomicU64,
-    /// Text of each virtual file, as it was when it was opened, by handle.
-    texts: Mutex<HashMap<u64, Content>>,
+    texts: VirtualTexts,
     /// Listing of each directory, as it was when reading began, by handle.
-    listings: Mutex<HashMap<u64, Arc<Vec<Listed>>>>,
-}
-
-#[derive(Debug)]
-struct Listed {
-    id: u64,
-    kind: FileType,
-    name: BString,
+    listings: Mutex<HashMap<u64, Arc<Listing>>>,
 }
 
 /// Marks this thread as answering the kernel, until dropped.
@@ -176,8 +178,9 @@ impl Projection {
         Self {
             shared,
             caching,
+            opens_are_asked_for: true,
             next_handle: AtomicU64::new(1),
-            texts: Mutex::default(),
+            texts: VirtualTexts::default(),
             listings: Mutex::default(),
         }
     }
@@ -221,39 +224,47 @@ impl Projection {
 
     /// How long the kernel may believe what it is told about this entry. Virtual files change by themselves, and locks are there to
     /// be looked at by everybody.
-    fn lifetime(&self, node: Node, path: &[u8]) -> Duration {
-        match (self.caching, node) {
-            (Caching::None, _) | (_, Node::Virtual(_)) => Duration::ZERO,
-            (Caching::Kernel, Node::Tree(_)) if path.starts_with(b"priv/lock") => Duration::ZERO,
-            (Caching::Kernel, Node::Tree(_)) => Duration::from_secs(86_400),
+    fn lifetime(&self, path: &[u8]) -> Duration {
+        match self.caching {
+            Caching::Kernel if !path.starts_with(b"priv/lock") => FOREVER,
+            Caching::Kernel | Caching::None => Duration::ZERO,
         }
     }
 
-    /// Attributes of `node`, and how long they last.
-    fn attributes(&self, node: Node) -> Result<(FileAttr, Duration), Refusal> {
-        let path = match self.path_of(node) {
-            Err(Refusal::Missing) => return self.orphan_attributes(node),
-            path => path?,
+    /// Attributes of the node `id`, and how long they last.
+    fn attributes(&self, id: INodeNo) -> Result<(FileAttr, Duration), Refusal> {
+        let inode = match self.node(id)? {
+            Node::Virtual(file) => return self.virtual_attributes(file, id.0),
+            Node::Tree(inode) => inode,
         };
-        let found = self.files().attributes(&path)?;
-        Ok((self.file_attr(self.id(node), &found), self.lifetime(node, &path)))
+        let engine = self.files().replica().engine();
+        let Some(entry) = engine.tree().by_inode(inode) else {
+            drop(engine);
+            return self.orphan_attributes(inode);
+        };
+        let path = entry.path().ok_or(Refusal::Missing)?;
+        let found = Attributes::of_entry(entry, &path, self.files().is_quorate());
+        Ok((self.file_attr(id.0, &found), self.lifetime(&path)))
     }
 
-    fn orphan_attributes(&self, node: Node) -> Result<(FileAttr, Duration), Refusal> {
-        let Node::Tree(inode) = node else { return Err(Refusal::Missing) };
+    /// Attributes of a virtual entry with the text that `id` stands for. The name is to be looked up again each time, since then it may
+    /// lead to another text; targets of symlinks never change.
+    fn virtual_attributes(&self, file: VirtualFile, id: u64) -> Result<(FileAttr, Duration), Refusal> {
+        let (size, lifetime) = match file.target(self.files().node()) {
+            Some(target) => (target.len(), self.lifetime(file.name().as_bytes())),
+            None => (self.texts.get(id).ok_or(Refusal::Missing)?.len(), Duration::ZERO),
+        };
+        let found = Attributes::of_virtual(file, size as u64, self.files().is_quorate());
+        Ok((self.file_attr(id, &found), lifetime))
+    }
+
+    fn orphan_attributes(&self, inode: u64) -> Result<(FileAttr, Duration), Refusal> {
         let known = self.orphans();
         let orphan = known.get(&inode).and_then(|known| known.orphan.as_ref()).ok_or(Refusal::Missing)?;
         let size = orphan.content.len() as u64;
         let blocks = size.div_ceil(u64::from(BLOCK_SIZE));
         let found = Attributes { mode: 0o100_640, nlink: 0, size, blocks, mtime: orphan.mtime };
-        Ok((self.file_attr(self.id(node), &found), Duration::ZERO))
-    }
-
-    fn id(&self, node: Node) -> u64 {
-        match node {
-            Node::Tree(inode) => self.shared.ids.of_inode(inode),
-            Node::Virtual(file) => NodeIds::of_virtual(file),
-        }
+        Ok((self.file_attr(self.shared.ids.of_inode(inode), &found), Duration::ZERO))
     }
 
     fn file_attr(&self, id: u64, found: &Attributes) -> FileAttr {
@@ -290,7 +301,12 @@ impl Projection {
         if directory == crate::tree::ROOT
             && let Some(file) = VirtualFile::by_name(name.as_bytes())
         {
-            return self.attributes(Node::Virtual(file));
+            let id = if file.is_symlink() {
+                NodeIds::of_virtual(file, 0)
+            } else {
+                self.texts.look_up(file, self.files().text(file))
+            };
+            return self.virtual_attributes(file, id);
         }
         let path = self.path(parent, name)?;
         let quorate = self.files().is_quorate();
@@ -298,10 +314,18 @@ impl Projection {
         let directory = engine.tree().by_inode(directory).ok_or(Refusal::Missing)?;
         let entry = directory.child(name.as_bytes()).ok_or(Refusal::Missing)?;
         let found = Attributes::of_entry(entry, &path, quorate);
-        let node = Node::Tree(entry.inode());
         // counted while the tree cannot change: from here on the kernel knows the entry
         self.shared.known().entry(entry.inode()).or_default().lookups += 1;
-        Ok((self.file_attr(self.id(node), &found), self.lifetime(node, &path)))
+        Ok((self.file_attr(self.shared.ids.of_inode(entry.inode()), &found), self.lifetime(&path)))
+    }
+
+    /// Says that there is no such entry, and that the kernel may believe it until told otherwise.
+    fn missing(&self, parent: INodeNo, name: &OsStr, reply: fuser::ReplyEntry) {
+        match self.path(parent, name).map(|path| self.lifetime(&path)) {
+            // a number of 0 stands for nothing
+            Ok(FOREVER) => reply.entry(&FOREVER, &self.file_attr(0, &NOTHING), fuser::Generation(0)),
+            _ => reply.error(fuser::Errno::ENOENT),
+        }
     }
 
     fn make(
@@ -393,10 +417,10 @@ impl Projection {
         }
     }
 
-    /// The content of a file that is open as `handle`.
-    fn content(&self, node: Node, handle: FileHandle) -> Result<Content, Refusal> {
-        match node {
-            Node::Virtual(_) => lock(&self.texts).get(&handle.0).cloned().ok_or(Refusal::Missing),
+    /// The content of the file `id`.
+    fn content(&self, id: INodeNo) -> Result<Content, Refusal> {
+        match self.node(id)? {
+            Node::Virtual(_) => self.texts.get(id.0).ok_or(Refusal::Missing),
             Node::Tree(inode) => {
                 if let Some(entry) = self.files().replica().engine().tree().by_inode(inode) {
                     return Ok(entry.shared_content());
@@ -408,25 +432,8 @@ impl Projection {
         }
     }
 
-    fn open_node(&self, node: Node) -> Result<(FileHandle, FopenFlags), Refusal> {
-        match node {
-            Node::Virtual(file) => {
-                self.files().open(file.name().as_bytes())?;
-                let handle = self.handle();
-                lock(&self.texts).insert(handle, self.files().text(file).into());
-                Ok((FileHandle(handle), FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH))
-            }
-            Node::Tree(inode) => {
-                let exists = self.files().replica().engine().tree().by_inode(inode).is_some();
-                if exists || self.orphans().get(&inode).is_some_and(|known| known.orphan.is_some()) {
-                    Ok((FileHandle(0), self.open_flags()))
-                } else {
-                    Err(Refusal::Missing)
-                }
-            }
-        }
-    }
-
+    /// What the kernel may do with a file that is open. With its caches on it is told that files need not be opened at all: it sends
+    /// neither this request nor the one at the end any more, and keeps the content.
     fn open_flags(&self) -> FopenFlags {
         FopenFlags::FOPEN_NOFLUSH
             | match self.caching {
@@ -435,35 +442,39 @@ impl Projection {
             }
     }
 
+    fn open_node(&self, id: INodeNo) -> Result<(), Refusal> {
+        match self.node(id)? {
+            Node::Virtual(file) => self.files().open(file.name().as_bytes()),
+            Node::Tree(inode) => {
+                let exists = self.files().replica().engine().tree().by_inode(inode).is_some();
+                let orphan = || self.orphans().get(&inode).is_some_and(|known| known.orphan.is_some());
+                if exists || orphan() { Ok(()) } else { Err(Refusal::Missing) }
+            }
+        }
+    }
+
     /// The listing that is read through `handle`, made when reading begins.
-    fn listing(&self, id: INodeNo, handle: FileHandle, restart: bool) -> Result<Arc<Vec<Listed>>, Refusal> {
+    fn listing(&self, id: INodeNo, handle: FileHandle, restart: bool) -> Result<Arc<Listing>, Refusal> {
         if !restart && let Some(listing) = lock(&self.listings).get(&handle.0) {
             return Ok(listing.clone());
         }
         let Node::Tree(inode) = self.node(id)? else { return Err(Refusal::Virtual) };
-        let path = self.files().path_of(inode).ok_or(Refusal::Missing)?;
-        let entries = self.files().read_directory(&path)?;
+        let ids = &self.shared.ids;
         let engine = self.files().replica().engine();
         let directory = engine.tree().by_inode(inode).ok_or(Refusal::Missing)?;
-        let parent = self.shared.ids.of_inode(directory.parent());
-        let mut listing = Vec::with_capacity(entries.len() + 2);
-        listing.push(Listed { id: id.0, kind: FileType::Directory, name: ".".into() });
-        listing.push(Listed { id: parent, kind: FileType::Directory, name: "..".into() });
-        for entry in entries {
-            let (id, kind) = match entry.kind {
-                EntryKind::Virtual(file) if file.is_symlink() => {
-                    (NodeIds::of_virtual(file), FileType::Symlink)
-                }
-                EntryKind::Virtual(file) => (NodeIds::of_virtual(file), FileType::RegularFile),
-                EntryKind::Directory | EntryKind::File => {
-                    // gone since the entries were listed
-                    let Some(child) = directory.child(&entry.name) else { continue };
-                    let kind = if child.is_directory() { FileType::Directory } else { FileType::RegularFile };
-                    (self.shared.ids.of_inode(child.inode()), kind)
-                }
-            };
-            listing.push(Listed { id, kind, name: entry.name });
+        let mut listing = Listing::with_capacity(directory.child_count() + 2);
+        listing.push(id.0, FileType::Directory, b".");
+        listing.push(ids.of_inode(directory.parent()), FileType::Directory, b"..");
+        let root = inode == crate::tree::ROOT;
+        for file in VirtualFile::ALL.into_iter().filter(|_| root) {
+            let kind = if file.is_symlink() { FileType::Symlink } else { FileType::RegularFile };
+            listing.push(self.texts.latest(file), kind, file.name().as_bytes());
         }
+        for child in directory.children().filter(|child| is_listed(child.name(), root)) {
+            let kind = if child.is_directory() { FileType::Directory } else { FileType::RegularFile };
+            listing.push(ids.of_inode(child.inode()), kind, child.name());
+        }
+        drop(engine);
         let listing = Arc::new(listing);
         lock(&self.listings).insert(handle.0, listing.clone());
         Ok(listing)

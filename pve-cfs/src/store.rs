@@ -26,6 +26,9 @@ const REPLACE: &str = "REPLACE INTO tree (inode, parent, version, writer, mtime,
 /// The row of an entry and the version row in one statement, which is a transaction by itself.
 const REPLACE_BOTH: &str = "REPLACE INTO tree (inode, parent, version, writer, mtime, type, name, data) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8), (0, 0, ?3, ?4, ?9, 8, ?10, NULL)";
+const BEGIN: &str = "BEGIN";
+const COMMIT: &str = "COMMIT";
+const ROLLBACK: &str = "ROLLBACK";
 const DELETE: &str = "DELETE FROM tree WHERE inode = ?1";
 
 /// When a committed change is on the disk.
@@ -107,7 +110,7 @@ impl Store {
             Table::Present => {}
             Table::Other => return Err(OpenError::NotATable { path: path.to_owned() }),
         }
-        for sql in [REPLACE, REPLACE_BOTH, DELETE] {
+        for sql in [REPLACE, REPLACE_BOTH, DELETE, BEGIN, COMMIT] {
             connection.prepare_cached(sql).map_err(sqlite)?;
         }
         let rows = row::read_all(&connection).map_err(sqlite)?;
@@ -136,11 +139,30 @@ impl Store {
     /// # Errors
     /// What SQLite says; the database is as it was before.
     pub fn commit(&self, change: &Change<'_>) -> rusqlite::Result<()> {
-        match (&change.put, change.removed) {
-            (Some(row), None) if row.version == change.version && row.writer == change.writer => {
-                self.put_both(row, change)
-            }
-            _ => self.commit_steps(change),
+        let Some(inode) = change.removed else { return self.put_all(change) };
+        self.run(BEGIN)?;
+        let steps = self
+            .connection
+            .prepare_cached(DELETE)
+            .and_then(|mut delete| delete.execute([inode as i64]))
+            .and_then(|_| self.put_all(change))
+            .and_then(|()| self.run(COMMIT));
+        if steps.is_err() && !self.connection.is_autocommit() {
+            // some errors have ended the transaction already
+            self.run(ROLLBACK)?;
+        }
+        steps
+    }
+
+    fn run(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(drop)
+    }
+
+    /// The row of the changed entry, if there is one, and the version row. Both have version and writer of the change.
+    fn put_all(&self, change: &Change<'_>) -> rusqlite::Result<()> {
+        match &change.put {
+            Some(row) => self.put_both(row, change),
+            None => self.put(&version_row(change.version, change.writer, change.mtime)),
         }
     }
 
@@ -159,18 +181,6 @@ impl Store {
             Text(VERSION_ROW_NAME),
         ])?;
         Ok(())
-    }
-
-    fn commit_steps(&self, change: &Change<'_>) -> rusqlite::Result<()> {
-        let transaction = self.connection.unchecked_transaction()?;
-        if let Some(inode) = change.removed {
-            self.connection.prepare_cached(DELETE)?.execute([inode as i64])?;
-        }
-        if let Some(row) = &change.put {
-            self.put(row)?;
-        }
-        self.put(&version_row(change.version, change.writer, change.mtime))?;
-        transaction.commit()
     }
 
     fn put(&self, row: &Row) -> rusqlite::Result<()> {

@@ -34,18 +34,28 @@ impl fuser::Filesystem for Projection {
         let _ = config.set_max_write(131_072);
         // lookups and listings of one directory need not wait for each other
         let _ = config.add_capabilities(fuser::InitFlags::FUSE_PARALLEL_DIROPS);
+        if self.caching == Caching::Kernel {
+            let _ = config.add_capabilities(fuser::InitFlags::FUSE_CACHE_SYMLINKS);
+            let no_open = fuser::InitFlags::FUSE_NO_OPEN_SUPPORT;
+            self.opens_are_asked_for = !config.capabilities().contains(no_open);
+        }
         Ok(())
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match self.look_up(parent, name) {
             Ok((attr, lifetime)) => reply.entry(&lifetime, &attr, Generation(0)),
+            Err(Refusal::Missing) => self.missing(parent, name, reply),
             Err(refusal) => reply.error(errno(&refusal)),
         }
     }
 
     fn forget(&self, _request: &Request, id: INodeNo, lookups: u64) {
-        let Ok(Node::Tree(inode)) = self.node(id) else { return };
+        let inode = match self.node(id) {
+            Ok(Node::Tree(inode)) => inode,
+            Ok(Node::Virtual(_)) => return self.texts.forget(id.0, lookups),
+            Err(_) => return,
+        };
         let mut known = self.shared.known();
         if let Some(entry) = known.get_mut(&inode) {
             entry.lookups = entry.lookups.saturating_sub(lookups);
@@ -56,7 +66,7 @@ impl fuser::Filesystem for Projection {
     }
 
     fn getattr(&self, _request: &Request, id: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        match self.node(id).and_then(|node| self.attributes(node)) {
+        match self.attributes(id) {
             Ok((attr, lifetime)) => reply.attr(&lifetime, &attr),
             Err(refusal) => reply.error(errno_of_node(&refusal)),
         }
@@ -85,8 +95,8 @@ impl fuser::Filesystem for Projection {
             TimeOrNow::Now => self.files().now() as u32,
         });
         let wanted = Wanted { mode, uid, gid, size, mtime };
-        let set = self.node(id).and_then(|node| self.set_attributes(node, &wanted).map(|()| node));
-        match set.map(|node| self.attributes(node)) {
+        let set = self.node(id).and_then(|node| self.set_attributes(node, &wanted));
+        match set.map(|()| self.attributes(id)) {
             Ok(Ok((attr, lifetime))) => reply.attr(&lifetime, &attr),
             // set, and gone by that: an expired lock
             Ok(Err(refusal)) => reply.error(errno(&refusal)),
@@ -201,8 +211,9 @@ impl fuser::Filesystem for Projection {
     }
 
     fn open(&self, _request: &Request, id: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match self.node(id).and_then(|node| self.open_node(node)) {
-            Ok((handle, flags)) => reply.opened(handle, flags),
+        match self.open_node(id) {
+            Ok(()) if self.opens_are_asked_for => reply.opened(FileHandle(0), self.open_flags()),
+            Ok(()) => reply.error(Errno::ENOSYS),
             Err(refusal) => reply.error(errno_of_node(&refusal)),
         }
     }
@@ -211,14 +222,14 @@ impl fuser::Filesystem for Projection {
         &self,
         _request: &Request,
         id: INodeNo,
-        handle: FileHandle,
+        _handle: FileHandle,
         offset: u64,
         size: u32,
         _flags: OpenFlags,
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match self.node(id).and_then(|node| self.content(node, handle)) {
+        match self.content(id) {
             Ok(content) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
                 let end = start.saturating_add(size as usize).min(content.len());
@@ -260,16 +271,13 @@ impl fuser::Filesystem for Projection {
     fn release(
         &self,
         _request: &Request,
-        id: INodeNo,
-        handle: FileHandle,
+        _id: INodeNo,
+        _handle: FileHandle,
         _flags: OpenFlags,
         _owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        if let Ok(Node::Virtual(_)) = self.node(id) {
-            lock(&self.texts).remove(&handle.0);
-        }
         reply.ok();
     }
 
@@ -312,10 +320,8 @@ impl fuser::Filesystem for Projection {
                 return;
             }
         };
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        for (index, entry) in listing.iter().enumerate().skip(start) {
-            let name = OsStr::from_bytes(&entry.name);
-            if reply.add(INodeNo(entry.id), index as u64 + 1, entry.kind, name) {
+        for (index, entry) in listing.from(offset) {
+            if reply.add(INodeNo(entry.id), index + 1, entry.kind, OsStr::from_bytes(entry.name)) {
                 break;
             }
         }
