@@ -48,7 +48,8 @@ Change (add --dry-run to see what would happen):
   pmxcfs mount config.db /mnt/pve              work on it with any program
 Rescue:
   pmxcfs repair config.db                      what would have to be done
-  pmxcfs repair config.db repaired.db          do it, in a new file";
+  pmxcfs repair config.db repaired.db          do it, in a new file
+  pmxcfs salvage broken.db rescued.db          get the rows out of a file that SQLite cannot read";
 
 #[derive(Subcommand)]
 enum Verb {
@@ -106,6 +107,16 @@ enum Verb {
         systemctl stop pve-cluster && mv /root/config.db /var/lib/pve-cluster/config.db && rm -f /var/lib/pve-cluster/config.db-*\n  \
         systemctl start pve-cluster")]
     Repair(rescue::RepairArgs),
+    /// Read what can be read of a damaged database file, into a new one
+    ///
+    /// For files that SQLite cannot read: cut off, overwritten in part, with unreadable sectors, without their -wal or with a damaged
+    /// one. Reads the pages one by one, says what is missing, and takes for a row only what fits in every respect. A changed byte
+    /// within a content cannot be seen by anybody: look at what is called doubtful. Exit code 0: everything was read; 1: something is
+    /// missing.
+    #[command(
+        after_help = "Example:\n  pmxcfs salvage broken.db rescued.db --repair --parts parts/ && pmxcfs export rescued.db etc-pve/"
+    )]
+    Salvage(rescue::SalvageArgs),
 }
 
 fn main() -> ExitCode {
@@ -113,7 +124,7 @@ fn main() -> ExitCode {
     match run(&args, &mut std::io::stdout().lock()) {
         Ok(code) => code,
         // a reader that has seen enough is no error
-        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("pmxcfs: {error}");
             if matches!(args.verb, Verb::Diff(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
@@ -121,8 +132,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn is_broken_pipe(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::BrokenPipe
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    let json = error.downcast_ref().and_then(serde_json::Error::io_error_kind);
+    json.or_else(|| error.downcast_ref().map(std::io::Error::kind)) == Some(std::io::ErrorKind::BrokenPipe)
 }
 
 /// Runs a verb with its output to `out`.
@@ -143,6 +155,7 @@ fn run(args: &Args, mut out: &mut dyn Write) -> Result<ExitCode, Failure> {
         Verb::Mkdir(verb) => verb.run(out, json)?,
         Verb::Mount(verb) => verb.run(out, json)?,
         Verb::Repair(verb) => return verb.run(out, json),
+        Verb::Salvage(verb) => return verb.run(out, json),
     }
     Ok(ExitCode::SUCCESS)
 }

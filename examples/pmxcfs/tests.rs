@@ -211,3 +211,24 @@ fn a_database_that_the_daemon_refuses_is_repaired_into_a_new_file() {
     let same = desk.json("sql @config.db")["rows"].as_array().unwrap().len() as u64 - 2;
     assert_eq!(untouched, same);
 }
+
+#[test]
+fn rows_are_salvaged_from_a_file_that_sqlite_cannot_read() {
+    let desk = Desk::new();
+    assert!(desk.run("salvage @config.db").contains("40 rows in their place\n"));
+    let mut bytes = std::fs::read(desk.path("config.db")).unwrap();
+    bytes[..4096 + 60].fill(0);
+    desk.write("broken.db", bytes);
+    assert!(desk.try_run("check @broken.db").is_err());
+    let (code, report) = desk.try_run("salvage @broken.db @rows.db --parts @parts").unwrap();
+    assert_eq!(code, ExitCode::FAILURE);
+    assert!(report.contains("the header of the file is damaged"), "{report}");
+    let (_, report) = desk.try_run("salvage @broken.db @new.db --repair").unwrap();
+    assert!(report.contains("repaired: the daemon would start with it"), "{report}");
+    assert_eq!(desk.try_run("check @new.db").unwrap().0, ExitCode::SUCCESS);
+    let found = desk.json("find @new.db");
+    let (was, found) = (desk.json("find @config.db"), found.as_array().unwrap().len());
+    assert!(found >= was.as_array().unwrap().len(), "{found}");
+    assert!(desk.refused("salvage @broken.db @new.db --repair").contains("exists"));
+    assert!(desk.refused("salvage @none").contains("cannot read"));
+}

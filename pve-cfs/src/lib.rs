@@ -86,6 +86,7 @@ pub mod refusal;
 pub mod repair;
 pub mod replica;
 pub mod row;
+pub mod salvage;
 pub mod schema;
 pub mod source;
 pub mod status;

@@ -125,6 +125,67 @@ pub fn committed<'a>(log: &'a [u8], header: &Header) -> Committed<'a> {
     found
 }
 
+/// A frame of a damaged log that is as it was written.
+#[derive(Debug, Clone, Copy)]
+pub struct Survivor<'a> {
+    /// Its place in the log, from 0.
+    pub index: usize,
+    /// The frame.
+    pub frame: Frame<'a>,
+}
+
+/// The frames of a log of which any part may be damaged, its header included.
+#[derive(Debug, Clone, Default)]
+pub struct Survivors<'a> {
+    /// Frames whose checksum fits, in the order in which they were written.
+    pub frames: Vec<Survivor<'a>>,
+    /// Places of frames whose checksum does not fit although they belong to this use of the log.
+    pub damaged: Vec<usize>,
+}
+
+/// Finds every frame that is intact by itself, also behind one that is not.
+///
+/// The checksum of a frame continues that of the frame before, which stands in that frame's header: so each can be verified
+/// alone, as long as the few bytes of the checksum before it are intact. What SQLite would not use, because
+/// the chain is broken before it, is found nevertheless. Without a usable header, `page_size` is taken, and the first frame that fits tells
+/// the salt.
+pub fn survivors(log: &[u8], page_size: usize) -> Survivors<'_> {
+    let header = Header::parse(log).ok();
+    let page_size = header.map_or(page_size, |header| header.page_size);
+    let mut found = Survivors::default();
+    let mut salt = header.map(|header| header.salt);
+    // the checksum that stands in the header, whether the rest of it is intact or not
+    let mut before = (word(log, 24), word(log, 28));
+    let frames = log.get(HEADER_SIZE..).unwrap_or_default().chunks_exact(FRAME_HEADER_SIZE + page_size);
+    for (index, bytes) in frames.enumerate() {
+        let (head, page) = bytes.split_at(FRAME_HEADER_SIZE);
+        let stored = (word(head, 16), word(head, 20));
+        let fits = |big_endian| add(big_endian, add(big_endian, before, &head[..8]), page) == stored;
+        let intact = match header {
+            Some(header) => fits(header.big_endian),
+            None => fits(false) || fits(true),
+        };
+        before = stored;
+        let same_use = salt.is_none_or(|salt| head[8..16] == salt);
+        let (page_number, pages_after_commit) = (word(head, 0), word(head, 4));
+        if intact && same_use && page_number != 0 {
+            if salt.is_none() {
+                let mut own = [0; 8];
+                own.copy_from_slice(&head[8..16]);
+                salt = Some(own);
+            }
+            let frame = Frame { page_number, pages_after_commit, page };
+            found.frames.push(Survivor { index, frame });
+        } else if same_use || !intact {
+            found.damaged.push(index);
+        }
+    }
+    // behind the last frame that fits are those of earlier uses of the log
+    let last = found.frames.last().map(|survivor| survivor.index);
+    found.damaged.retain(|index| last.is_some_and(|last| *index < last));
+    found
+}
+
 fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).map_or(0, |b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
 }
