@@ -4,6 +4,7 @@
 mod backup_names;
 mod cloudinit;
 mod free_disk_name;
+mod life_world;
 mod list_images;
 mod path_to_volume_id;
 mod pmxcfs;
@@ -15,6 +16,7 @@ mod property_string;
 mod prune;
 mod qemu_command;
 mod qemu_conf;
+mod rescan;
 mod section_config;
 mod storage_cfg;
 mod storage_commands;
@@ -39,6 +41,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "QEMU_COMMAND", run: qemu_command::run },
     Topic { name: "QEMU_COMMAND_DEVICES", run: qemu_command::run },
     Topic { name: "QEMU_CONF", run: qemu_conf::run },
+    Topic { name: "RESCAN", run: rescan::run },
     Topic { name: "SECTION_CONFIG", run: section_config::run },
     Topic { name: "STORAGE_CFG", run: storage_cfg::run },
     Topic { name: "STORAGE_COMMANDS", run: storage_commands::run },

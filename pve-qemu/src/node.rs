@@ -44,6 +44,18 @@ pub struct Facts {
     pub resolver: Resolver,
 }
 
+/// A current node of x86-64 with the usual prefix of MAC addresses.
+impl Default for Facts {
+    fn default() -> Self {
+        Facts {
+            qemu_version: "11.0.0".into(),
+            arch: "x86_64".into(),
+            mac_prefix: "BC:24:11".into(),
+            resolver: Resolver::default(),
+        }
+    }
+}
+
 /// A guest of the cluster, as the tree of configurations knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestEntry {
@@ -113,12 +125,22 @@ pub struct ListedVolume {
     pub volid: VolumeId,
     /// Its owner by name, if the name says one.
     pub owner: Option<VmId>,
-    /// Size that a guest sees, in bytes.
+    /// Size that a guest sees, in bytes; that of its container if the storage does not know better now.
     pub size: u64,
+    /// Whether the size is that which the guest sees.
+    pub is_exact: bool,
     /// Its format.
     pub format: ImageFormat,
     /// The base volume of a linked clone, in the text that the storage lists.
     pub parent: Option<BString>,
+}
+
+impl ListedVolume {
+    /// A volume of a size that is exactly known, without owner and parent.
+    #[must_use]
+    pub fn new(volid: VolumeId, size: u64, format: ImageFormat) -> Self {
+        ListedVolume { volid, owner: None, size, is_exact: true, format, parent: None }
+    }
 }
 
 /// Operations on volumes, at the level on which the life of a guest is told.
@@ -210,6 +232,8 @@ pub struct CopyOptions {
     pub bwlimit: Option<u64>,
     /// The target is known to read as zeros, so zeros need no writing.
     pub sparse: bool,
+    /// Copy only so many bytes, from the start (the variables in an EFI disk that is larger than they are); `None` for all.
+    pub limit: Option<u64>,
 }
 
 /// A template of EFI variables that comes with the firmware (spec: vm-lifecycle, "Disk parameters in requests", 10).
@@ -287,7 +311,7 @@ pub enum MachineChange<'a> {
         /// Whether it is connected.
         up: bool,
     },
-    /// Copies a disk to another volume while the machine runs, and goes on there.
+    /// Copies a disk to another volume while the machine runs.
     Mirror {
         /// The option.
         key: &'a BStr,
@@ -295,6 +319,8 @@ pub enum MachineChange<'a> {
         source: &'a BStr,
         /// Volume it goes to.
         target: &'a BStr,
+        /// Whether the machine goes on with the copy (a disk that moves), or stays where it is (a clone).
+        switch: bool,
     },
 }
 
