@@ -22,6 +22,7 @@ mod storage_cfg;
 mod storage_commands;
 mod storage_entry;
 mod storage_world;
+mod vm_template;
 mod volume_names;
 
 use crate::Topic;
@@ -45,5 +46,6 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "SECTION_CONFIG", run: section_config::run },
     Topic { name: "STORAGE_CFG", run: storage_cfg::run },
     Topic { name: "STORAGE_COMMANDS", run: storage_commands::run },
+    Topic { name: "VM_TEMPLATE", run: vm_template::run },
     Topic { name: "VOLUME_NAMES", run: volume_names::run },
 ];
