@@ -18,6 +18,7 @@ mod qemu_command;
 mod qemu_conf;
 mod rescan;
 mod section_config;
+mod snapshot_conf;
 mod storage_cfg;
 mod storage_commands;
 mod storage_entry;
@@ -44,6 +45,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "QEMU_CONF", run: qemu_conf::run },
     Topic { name: "RESCAN", run: rescan::run },
     Topic { name: "SECTION_CONFIG", run: section_config::run },
+    Topic { name: "SNAPSHOT_CONF", run: snapshot_conf::run },
     Topic { name: "STORAGE_CFG", run: storage_cfg::run },
     Topic { name: "STORAGE_COMMANDS", run: storage_commands::run },
     Topic { name: "VM_TEMPLATE", run: vm_template::run },

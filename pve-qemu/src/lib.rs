@@ -87,6 +87,7 @@ pub mod qmp;
 pub mod rescan;
 mod sharing;
 pub mod shell;
+pub mod snapshot;
 pub mod template;
 mod topology;
 mod usb;
