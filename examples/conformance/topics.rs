@@ -23,6 +23,7 @@ mod storage_cfg;
 mod storage_commands;
 mod storage_entry;
 mod storage_world;
+mod vm_clone;
 mod vm_template;
 mod volume_names;
 
@@ -48,6 +49,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "SNAPSHOT_CONF", run: snapshot_conf::run },
     Topic { name: "STORAGE_CFG", run: storage_cfg::run },
     Topic { name: "STORAGE_COMMANDS", run: storage_commands::run },
+    Topic { name: "VM_CLONE", run: vm_clone::run },
     Topic { name: "VM_TEMPLATE", run: vm_template::run },
     Topic { name: "VOLUME_NAMES", run: volume_names::run },
 ];

@@ -59,6 +59,7 @@ mod boot;
 mod bridge;
 mod builder;
 mod clock;
+pub mod clone;
 pub mod cloudinit;
 mod command_line;
 mod conf;
@@ -66,6 +67,7 @@ mod confidential;
 pub mod cpu;
 mod diff;
 mod disk;
+mod disk_copy;
 mod display;
 mod drive;
 mod error;
@@ -99,6 +101,7 @@ pub use boot::boot_disk;
 pub use builder::{Builder, Launch, LiveRestore, Options, State};
 pub use command_line::{CommandLine, Copy, Effects, PciPreparation, SharedDirectory};
 pub use diff::{Change, Difference, diff};
+pub use disk_copy::DiskCopyError;
 pub use error::{
     CommandError, DriveReason, MemoryReason, NetworkReason, Notice, PassthroughReason, Reason, ShareReason,
     UsbReason, VolumeReason, Warning,
