@@ -28,6 +28,15 @@ pub fn boot_disk(section: &VmSection<'_>) -> Option<Key> {
     disks.filter_map(|drive| Some((order.index(drive.key)?, drive.key))).min().map(|(_, key)| key)
 }
 
+/// The devices that have a place in the boot order, in that order (spec: vm-lifecycle, "Boot order").
+pub(crate) fn order(section: &VmSection<'_>) -> Vec<String> {
+    let conf = Conf::new(section, Context::default());
+    let (drives, _) = Drives::read(&conf);
+    let mut entries = BootOrder::of(&conf, &drives).entries;
+    entries.sort_by_key(|(_, index)| *index);
+    entries.into_iter().map(|(device, _)| device.to_string()).collect()
+}
+
 /// Order of guests that configure none: disk, CD-ROM, network.
 const DEFAULT_LETTERS: &[u8] = b"cdn";
 /// Most network cards of a guest.

@@ -68,6 +68,7 @@ pub mod cpu;
 mod diff;
 mod disk;
 mod disk_copy;
+pub mod disk_move;
 mod display;
 mod drive;
 mod error;
