@@ -24,6 +24,7 @@ mod storage_commands;
 mod storage_entry;
 mod storage_world;
 mod vm_clone;
+mod vm_destroy;
 mod vm_move;
 mod vm_template;
 mod volume_names;
@@ -51,6 +52,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "STORAGE_CFG", run: storage_cfg::run },
     Topic { name: "STORAGE_COMMANDS", run: storage_commands::run },
     Topic { name: "VM_CLONE", run: vm_clone::run },
+    Topic { name: "VM_DESTROY", run: vm_destroy::run },
     Topic { name: "VM_MOVE", run: vm_move::run },
     Topic { name: "VM_TEMPLATE", run: vm_template::run },
     Topic { name: "VOLUME_NAMES", run: volume_names::run },

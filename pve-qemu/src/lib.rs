@@ -65,6 +65,7 @@ mod command_line;
 mod conf;
 mod confidential;
 pub mod cpu;
+pub mod destroy;
 mod diff;
 mod disk;
 mod disk_copy;
