@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Debian's kernel for virtual machines, unpacked and not installed.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
-
 use crate::error::Error;
-use crate::tool::{cache, run, run_in};
+use crate::package;
+use crate::tool::run;
 
 /// Name of Debian's package that depends on its newest kernel for virtual machines.
 const PACKAGE: &str = "linux-image-cloud-amd64";
@@ -26,15 +24,7 @@ impl Kernel {
     /// # Errors
     /// Why there is no kernel to be had.
     pub fn fetch() -> Result<Kernel, Error> {
-        let cache = cache()?;
-        // whoever comes second waits instead of fetching it again
-        let lock = File::create(cache.join("lock")).map_err(Error::about("lock of the cache"))?;
-        let _lock = Flock::lock(lock, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| Error::new(format!("lock of the cache: {errno}")))?;
-        let root = cache.join("kernel");
-        if !root.exists() {
-            fetch(&cache, &root)?;
-        }
+        let root = package::kept("kernel", unpack)?;
         let modules = std::fs::read_dir(root.join("lib/modules")).map_err(Error::about("lib/modules"))?;
         let version =
             modules.flatten().next().ok_or_else(|| Error::new("the kernel has no modules"))?.file_name();
@@ -68,20 +58,13 @@ impl Kernel {
     }
 }
 
-fn fetch(cache: &Path, root: &Path) -> Result<(), Error> {
-    let folder = tempfile::tempdir_in(cache).map_err(Error::about(cache.display()))?;
+/// Fetches the newest kernel into a folder.
+fn unpack(folder: &Path) -> Result<(), Error> {
     let depends = run("apt-cache", &["depends", PACKAGE])?;
     let name = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
     let version =
         name.ok_or_else(|| Error::new(format!("apt knows no kernel for {PACKAGE}; run apt-get update")))?;
-    run_in(folder.path(), "apt-get", &["-q", "download", &format!("linux-image-{version}")])?;
-    let unpacked = folder.path().join("unpacked");
-    let entries = std::fs::read_dir(folder.path()).map_err(Error::about(folder.path().display()))?;
-    for entry in entries.flatten() {
-        if entry.path().extension().is_some_and(|extension| extension == "deb") {
-            run("dpkg-deb", &["-x".as_ref(), entry.path().as_os_str(), unpacked.as_os_str()])?;
-        }
-    }
-    run("depmod", &["-b".as_ref(), unpacked.as_os_str(), version.as_ref()])?;
-    std::fs::rename(unpacked, root).map_err(Error::about(root.display()))
+    package::unpack(&[&format!("linux-image-{version}")], folder)?;
+    run("depmod", &["-b".as_ref(), folder.as_os_str(), version.as_ref()])?;
+    Ok(())
 }

@@ -21,6 +21,17 @@
 //! # Ok::<(), micro_vm::Error>(())
 //! ```
 //!
+//! Servers and clients that this machine shall not have come as Debian packages, unpacked into the machine alone:
+//!
+//! ```no_run
+//! use micro_vm::{Packages, Setup};
+//!
+//! let packages = Packages::fetch("nbd", &["nbd-server", "nbd-client"])?;
+//! let mut vm = Setup::new().packages(&packages).modules(&["nbd"]).boot()?;
+//! vm.check(&["nbd-server", "--version"])?;
+//! # Ok::<(), micro_vm::Error>(())
+//! ```
+//!
 //! Test functions run inside as well, as part of the test program that they are written in:
 //!
 //! ```no_run
@@ -45,6 +56,7 @@ mod archive;
 mod error;
 mod kernel;
 mod machine;
+mod package;
 mod running;
 mod setup;
 mod thin_pool;
@@ -53,6 +65,7 @@ mod tool;
 pub use error::Error;
 pub use kernel::Kernel;
 pub use machine::Machine;
+pub use package::Packages;
 pub use running::{MicroVm, Outcome, is_inside};
 pub use setup::{PROGRAMS, Setup};
 pub use tool::{cache, missing, run, run_in};

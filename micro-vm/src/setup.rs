@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a machine shall have: modules, programs with their libraries, files, disks.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::archive::Archive;
 use crate::error::Error;
 use crate::kernel::Kernel;
 use crate::machine::Machine;
+use crate::package::Packages;
 use crate::running::{self, MicroVm};
-use crate::tool::{cache, find, run};
+use crate::tool::{cache, find};
 
 /// Programs of this machine that it takes to boot a micro-VM.
 pub const PROGRAMS: [&str; 7] =
@@ -16,7 +18,7 @@ pub const PROGRAMS: [&str; 7] =
 
 /// What runs first: everything that a program may expect of a system, as far as a test needs it.
 const FIRST: &str = "#!/bin/busybox sh
-/bin/busybox --install -s /bin
+/bin/busybox --install -s /bin 2> /dev/null
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C HOME=/root MICRO_VM=1
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -34,6 +36,7 @@ pub struct Setup {
     modules: Vec<String>,
     /// Where they are here (or a name to look for), and where they shall be there.
     programs: Vec<(PathBuf, Option<String>)>,
+    packages: Vec<PathBuf>,
     links: Vec<(String, String)>,
     files: Vec<(String, u32, Vec<u8>)>,
     disks: Vec<Disk>,
@@ -83,6 +86,13 @@ impl Setup {
     #[must_use]
     pub fn program_at(mut self, program: impl Into<PathBuf>, path: &str) -> Self {
         self.programs.push((program.into(), Some(path.to_owned())));
+        self
+    }
+
+    /// Brings packages along, without what is for people to read, and the shared libraries that their programs need.
+    #[must_use]
+    pub fn packages(mut self, packages: &Packages) -> Self {
+        self.packages.push(packages.root().to_owned());
         self
     }
 
@@ -201,6 +211,9 @@ impl Setup {
             let path = std::env::current_exe().map_err(Error::about("the running program"))?;
             add_program(&mut archive, &path, running::THIS_PROGRAM)?;
         }
+        for root in &self.packages {
+            add_tree(&mut archive, root, root)?;
+        }
         for (path, target) in &self.links {
             archive.link(path, target)?;
         }
@@ -214,15 +227,61 @@ impl Setup {
 /// Adds a program with the shared libraries that it names.
 fn add_program(archive: &mut Archive, program: &Path, path: &str) -> Result<(), Error> {
     archive.file(path, 0o755, &read(program)?)?;
+    add_libraries(archive, program, None)
+}
+
+/// Adds the shared libraries that a program names. What is found below `root` is there in its own right.
+fn add_libraries(archive: &mut Archive, program: &Path, root: Option<&Path>) -> Result<(), Error> {
+    let mut ldd = std::process::Command::new("ldd");
+    ldd.arg(program);
+    if let Some(root) = root {
+        let folders = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu/ceph"];
+        let folders = std::env::join_paths(folders.map(|folder| root.join(folder)));
+        ldd.env("LD_LIBRARY_PATH", folders.map_err(|error| Error::new(error.to_string()))?);
+    }
     // a static program is no error: `ldd` then says so and fails
-    let Ok(libraries) = run("ldd", &[program]) else { return Ok(()) };
-    for line in libraries.lines() {
+    let output = ldd.output().map_err(Error::about("cannot run ldd"))?;
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
         // `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`, and the loader `/lib64/ld-linux-x86-64.so.2 (0x…)`
         let file = line.split_once("=>").map_or(line, |(_, file)| file);
-        if let Some(file) = file.split_whitespace().next().filter(|file| file.starts_with('/')) {
-            archive.file(file, 0o755, &read(Path::new(file))?)?;
-        } else if line.contains("not found") {
-            return Err(Error::new(format!("{}: {}", program.display(), line.trim())));
+        match file.split_whitespace().next().filter(|file| file.starts_with('/')).map(Path::new) {
+            Some(file) if root.is_some_and(|root| file.starts_with(root)) => {}
+            Some(file) => archive.file(&file.display().to_string(), 0o755, &read(file)?)?,
+            None if line.contains("not found") => {
+                return Err(Error::new(format!("{}: {}", program.display(), line.trim())));
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Adds what lies in a folder that stands for `root`.
+fn add_tree(archive: &mut Archive, root: &Path, folder: &Path) -> Result<(), Error> {
+    let entries = std::fs::read_dir(folder).map_err(Error::about(folder.display()))?;
+    for entry in entries {
+        let entry = entry.map_err(Error::about(folder.display()))?;
+        let (file, kind) = (entry.path(), entry.file_type().map_err(Error::about(folder.display()))?);
+        let below = file.strip_prefix(root).unwrap_or(&file);
+        let path = below.display().to_string();
+        if ["usr/share/doc", "usr/share/man", "usr/share/locale", "lib/systemd/system"]
+            .contains(&path.as_str())
+        {
+            continue;
+        }
+        if kind.is_dir() {
+            archive.directory(&path)?;
+            add_tree(archive, root, &file)?;
+        } else if kind.is_symlink() {
+            let target = std::fs::read_link(&file).map_err(Error::about(file.display()))?;
+            archive.link(&path, &target.display().to_string())?;
+        } else {
+            let content = read(&file)?;
+            let mode = entry.metadata().map_err(Error::about(file.display()))?.permissions().mode();
+            if content.starts_with(b"\x7fELF") {
+                add_libraries(archive, &file, Some(root))?;
+            }
+            archive.file(&path, mode & 0o7777, &content)?;
         }
     }
     Ok(())

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Storage operations with a kernel of their own: LVM, thin and thick, on a device-mapper that nobody else uses.
+//! Storage operations with a kernel of their own: LVM, thin and thick, on a device-mapper that nobody else uses; NFS
+//! and iSCSI with servers in the same machine.
 //!
-//! The stories (`adoption`, `thin`, `thick`) are test functions that run inside a micro-VM; here they are sent there.
+//! The stories (`adoption`, `thin`, `thick`, `nfs`, `iscsi`) are test functions that run inside a micro-VM; here they are sent there.
 //! They run when `PVE_TEST_SYSTEM=1` is set, and a missing tool is a failure then.
 #![cfg(test)]
 
 mod adoption;
+mod iscsi;
+mod nfs;
 mod node;
 mod thick;
 mod thin;
@@ -25,7 +28,7 @@ fn wanted(programs: &[&str]) -> bool {
 
 /// A machine with this program, and others that operations run.
 fn setup(programs: &[&str]) -> Option<Setup> {
-    if !wanted(&[&["/usr/sbin/lvm"], programs].concat()) {
+    if !wanted(programs) {
         return None;
     }
     let setup = Setup::new().this_program();
@@ -34,7 +37,7 @@ fn setup(programs: &[&str]) -> Option<Setup> {
 
 #[test]
 fn thin_volumes() {
-    let Some(setup) = setup(&["dd", "/sbin/blockdev"]) else { return };
+    let Some(setup) = setup(&["/usr/sbin/lvm", "dd", "/sbin/blockdev"]) else { return };
     let mut vm = setup.thin_pool().boot().unwrap();
     vm.test("adoption::a_volume_changes_hands_by_its_name_alone").unwrap();
     vm.test("thin::from_allocation_to_template").unwrap();
@@ -51,5 +54,21 @@ fn thick_volumes() {
     let mut vm = setup.lvm().disk(2 << 30).boot().unwrap();
     vm.test("thick::from_device_to_wiped_volume").unwrap();
     vm.test("thick::snapshots_as_a_chain_of_volumes").unwrap();
+    eprintln!("done {:.1} s after power-on", vm.uptime().as_secs_f64());
+}
+
+#[test]
+fn directories_of_a_server() {
+    let Some(setup) = setup(&["/usr/bin/qemu-img", "/usr/bin/chattr"]) else { return };
+    let mut vm = nfs::setup(setup).unwrap().boot().unwrap();
+    vm.test("nfs::mounted_used_and_unmounted").unwrap();
+    eprintln!("done {:.1} s after power-on", vm.uptime().as_secs_f64());
+}
+
+#[test]
+fn luns_of_a_target() {
+    let Some(setup) = setup(&["dd", "/sbin/blockdev"]) else { return };
+    let mut vm = iscsi::setup(setup).unwrap().boot().unwrap();
+    vm.test("iscsi::logged_in_listed_and_logged_out").unwrap();
     eprintln!("done {:.1} s after power-on", vm.uptime().as_secs_f64());
 }
