@@ -24,6 +24,7 @@
 //! );
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+#![doc = include_str!("../docs/real-tools.md")]
 
 pub mod audit;
 mod block_device;
