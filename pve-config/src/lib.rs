@@ -2,13 +2,14 @@
 //! Proxmox VE configuration files: storage.cfg and every other section file, VM and container configurations, property
 //! strings; typed, lossless, with located diagnostics.
 //!
-//! Everything that Proxmox VE knows of a cluster stands in text files below `/etc/pve`. There are two languages, and a
-//! third one inside of both:
+//! Everything that Proxmox VE knows of a cluster stands in text files below `/etc/pve`. There are two languages, a
+//! third one inside of both, and one more outside of it:
 //!
 //! | what | files | module |
 //! | --- | --- | --- |
 //! | guests: lines `KEY: VALUE`, description, pending changes, snapshots | `nodes/NODE/qemu-server/VMID.conf`, `nodes/NODE/lxc/VMID.conf` | [`guest`] |
 //! | sections: a header `TYPE: ID` and indented properties | `storage.cfg`, `jobs.cfg`, `ha/resources.cfg` … | [`section`]; typed: [`storage`] |
+//! | the network of a node: stanzas of ifupdown | `/etc/network/interfaces` of each node, not below `/etc/pve` | [`network`] |
 //! | property strings: `local-lvm:vm-100-disk-0,size=32G,ssd=1` | values in both | [`property`]; typed: [`vm`], [`container`], [`cluster`] |
 //!
 //! Which options exist, with their types, bounds and defaults, is declared once, in [`schema`]; what a single value may
@@ -59,6 +60,7 @@ pub mod guest;
 pub mod inventory;
 mod line_end;
 mod name_index;
+pub mod network;
 pub mod property;
 pub mod rule;
 pub mod schema;
