@@ -1,34 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Storage operations with a kernel of their own: LVM, thin and thick, on a device-mapper that nobody else uses; NFS
-//! and iSCSI with servers in the same machine.
+//! Storage operations with a kernel of their own: LVM, thin and thick, on a device-mapper that nobody else uses; NFS,
+//! iSCSI and Ceph with servers in the same machine.
 //!
-//! The stories (`adoption`, `thin`, `thick`, `nfs`, `iscsi`) are test functions that run inside a micro-VM; here they are sent there.
-//! They run when `PVE_TEST_SYSTEM=1` is set, and a missing tool is a failure then.
+//! The stories (`adoption`, `thin`, `thick`, `nfs`, `iscsi`, `rbd`) are test functions that run inside a micro-VM; here they are sent there.
+//! They run when `PVE_TEST_SYSTEM=1` is set, and a missing tool is a failure then; the Ceph cluster, which takes minutes
+//! on a slow machine, when `PVE_TEST_GUEST=1` is set.
 #![cfg(test)]
 
 mod adoption;
 mod iscsi;
 mod nfs;
 mod node;
+mod rbd;
 mod thick;
 mod thin;
 
 use micro_vm::Setup;
 
-/// Whether the environment asks for these tests, which fetch a kernel.
-fn wanted(programs: &[&str]) -> bool {
-    if std::env::var_os("PVE_TEST_SYSTEM").is_none_or(|value| value != "1") {
-        eprintln!("SKIPPED: set PVE_TEST_SYSTEM=1 to run this test in a micro-VM");
+/// Whether the environment asks for a test. Programs that are then not there are a failure.
+fn wanted(variable: &str, programs: &[&str]) -> bool {
+    if std::env::var_os(variable).is_none_or(|value| value != "1") {
+        eprintln!("SKIPPED: set {variable}=1 to run this test in a micro-VM");
         return false;
     }
     let needed = [&micro_vm::PROGRAMS[..], programs].concat();
-    assert_eq!(micro_vm::missing(&needed), None, "PVE_TEST_SYSTEM is set, but a program is not installed");
+    assert_eq!(micro_vm::missing(&needed), None, "{variable} is set, but a program is not installed");
     true
 }
 
 /// A machine with this program, and others that operations run.
 fn setup(programs: &[&str]) -> Option<Setup> {
-    if !wanted(programs) {
+    if !wanted("PVE_TEST_SYSTEM", programs) {
         return None;
     }
     let setup = Setup::new().this_program();
@@ -70,5 +72,16 @@ fn luns_of_a_target() {
     let Some(setup) = setup(&["dd", "/sbin/blockdev"]) else { return };
     let mut vm = iscsi::setup(setup).unwrap().boot().unwrap();
     vm.test("iscsi::logged_in_listed_and_logged_out").unwrap();
+    eprintln!("done {:.1} s after power-on", vm.uptime().as_secs_f64());
+}
+
+#[test]
+fn images_of_a_cluster() {
+    if !wanted("PVE_TEST_GUEST", &[]) {
+        return;
+    }
+    let setup = rbd::setup(Setup::new().this_program()).unwrap();
+    let mut vm = setup.boot().unwrap();
+    vm.test("rbd::from_allocation_to_clone").unwrap();
     eprintln!("done {:.1} s after power-on", vm.uptime().as_secs_f64());
 }
