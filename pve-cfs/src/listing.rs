@@ -287,6 +287,10 @@ impl Listing {
         below
     }
 
+    pub(crate) fn from_items(items: impl Iterator<Item = (BString, Item)>) -> Self {
+        Self { items: items.collect(), left_out: Vec::new() }
+    }
+
     /// Everything, in the order of the paths' bytes.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&BStr, &Item)> {
         self.items.iter().map(|(path, item)| (path.as_bstr(), item))
