@@ -97,21 +97,26 @@ pub(crate) fn print(
         }
         writeln!(out, "{}{slash}", found.path.escape_bytes())?;
         let Some(context) = context else { continue };
-        match found.lines(context) {
-            Lines::Same => {}
-            Lines::Binary { before, after } => writeln!(out, "  binary, {before} and {after} bytes")?,
-            Lines::Text(text) => text.lines_with_terminator().try_for_each(|line| {
-                let style = match line.first() {
-                    Some(b'+') => colours.added,
-                    Some(b'-') => colours.removed,
-                    Some(b'@') => colours.quiet,
-                    _ => Style::new(),
-                };
-                print_line(out, line, style, colours.terminal)
-            })?,
-        }
+        print_lines(out, &found.lines(context), colours)?;
     }
     Ok(())
+}
+
+/// The lines that differ, indented.
+pub(crate) fn print_lines(out: &mut impl Write, lines: &Lines, colours: Colours) -> std::io::Result<()> {
+    match lines {
+        Lines::Same => Ok(()),
+        Lines::Binary { before, after } => writeln!(out, "  binary, {before} and {after} bytes"),
+        Lines::Text(text) => text.lines_with_terminator().try_for_each(|line| {
+            let style = match line.first() {
+                Some(b'+') => colours.added,
+                Some(b'-') => colours.removed,
+                Some(b'@') => colours.quiet,
+                _ => Style::new(),
+            };
+            print_line(out, line, style, colours.terminal)
+        }),
+    }
 }
 
 fn print_line(out: &mut impl Write, line: &[u8], style: Style, terminal: bool) -> std::io::Result<()> {

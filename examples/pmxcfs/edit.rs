@@ -9,7 +9,7 @@ use pve_cfs::draft::Draft;
 use pve_cfs::refusal::Refusal;
 use pve_cfs::store::{self, Store, StoreOptions};
 use pve_cfs::{Database, Listing, diff};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::compare::{self, inner};
 use crate::output::{Colours, Failure, print_json};
@@ -155,8 +155,6 @@ fn refused(path: &[u8], result: Result<(), Refusal>) -> Result<(), Failure> {
 }
 
 /// Changes the database `path` as `apply` says, as one transaction, and says what changed.
-///
-/// Everything is tried in memory first, so that a change that is refused leaves not even a backup copy behind.
 pub(crate) fn change(
     out: &mut impl Write,
     path: &Path,
@@ -164,6 +162,28 @@ pub(crate) fn change(
     json: bool,
     apply: impl Fn(&mut Draft) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    change_with(out, path, &Target { writing, create: false }, json, apply, &Vec::new)
+}
+
+/// What may be done to a database.
+pub(crate) struct Target<'w> {
+    pub(crate) writing: &'w Writing,
+    /// Make it if there is none.
+    pub(crate) create: bool,
+}
+
+/// As [`change`]; `left_out` is what was left out, for JSON.
+///
+/// Everything is tried in memory first, so that a change that is refused leaves not even a backup copy behind.
+pub(crate) fn change_with(
+    out: &mut impl Write,
+    path: &Path,
+    target: &Target<'_>,
+    json: bool,
+    apply: impl Fn(&mut Draft) -> Result<(), Failure>,
+    left_out: &dyn Fn() -> Vec<Value>,
+) -> Result<(), Failure> {
+    let writing = target.writing;
     let now = u32::try_from(jiff::Timestamp::now().as_second())?;
     let in_use = store::is_in_use(path);
     if in_use && !writing.force && !writing.dry_run {
@@ -174,8 +194,14 @@ pub(crate) fn change(
         )
         .into());
     }
-    let (database, findings) = Database::open_read_only(path)?;
-    compare::warn(&findings);
+    let create = target.create && path.symlink_metadata().is_err();
+    let database = if create {
+        Database::from_rows(Vec::new())
+    } else {
+        let (database, findings) = Database::open_read_only(path)?;
+        compare::warn(&findings);
+        database
+    };
     if !database.refusals().is_empty() {
         return Err("the database breaks rules that every change relies on: repair it first".into());
     }
@@ -184,13 +210,9 @@ pub(crate) fn change(
     apply(&mut draft)?;
     let mut backup = None;
     if !writing.dry_run && !draft.is_empty() {
-        backup = (!writing.no_backup).then(|| backup_path(path, now));
-        let options = StoreOptions {
-            lock: !writing.force,
-            create: false,
-            backup: backup.clone(),
-            ..StoreOptions::default()
-        };
+        backup = (!writing.no_backup && !create).then(|| backup_path(path, now));
+        let options =
+            StoreOptions { lock: !writing.force, create, backup: backup.clone(), ..StoreOptions::default() };
         let (store, loaded) = Store::open(path, &options, now)?;
         draft = Draft::new(loaded, now);
         apply(&mut draft)?;
@@ -209,6 +231,7 @@ pub(crate) fn change(
             "version": draft.tree().version(),
             "backup": backup.map(|path| path.display().to_string()),
             "changes": changes,
+            "refused": left_out(),
         });
         return print_json(out, &value);
     }

@@ -103,7 +103,8 @@ pub(crate) fn table(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
     writeln!(out, "{table}")
 }
 
-fn time(seconds: u32) -> String {
+/// A time as text.
+pub(crate) fn time(seconds: u32) -> String {
     jiff::Timestamp::from_second(i64::from(seconds))
         .map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }

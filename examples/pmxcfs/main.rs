@@ -3,6 +3,8 @@
 
 mod compare;
 mod edit;
+mod history;
+mod import;
 mod listing;
 mod look;
 mod mount;
@@ -42,9 +44,12 @@ Look:
   pmxcfs find config.db --json | jq '.[] | select(.size > 10000)'
   pmxcfs export config.db /root/etc-pve        everything as ordinary files
   pmxcfs diff yesterday.db config.db           what changed, line by line
+  pmxcfs history /backup/config-db user.cfg    what changed when, from many copies
 Change (add --dry-run to see what would happen):
   pmxcfs put config.db storage.cfg fixed.cfg   put a file in its place
   pmxcfs mv config.db nodes/dead/qemu-server/100.conf nodes/alive/qemu-server
+  pmxcfs import config.db saved-etc-pve/       files of a folder or a tar archive
+  pmxcfs merge config.db dead.db nodes/dead/qemu-server --as nodes/alive/qemu-server
   pmxcfs mount config.db /mnt/pve              work on it with any program
 Rescue:
   pmxcfs repair config.db                      what would have to be done
@@ -88,6 +93,30 @@ enum Verb {
     Mv(edit::Mv),
     /// Make directories
     Mkdir(edit::Mkdir),
+    /// Bring the files of a folder or a tar archive into the database
+    ///
+    /// All rules are checked before anything is written, and every refusal is named with its path. One refusal means that nothing is
+    /// written, unless --skip-refused says otherwise. Nothing is overwritten without --overwrite.
+    #[command(
+        after_help = "Examples:\n  pmxcfs import --create new.db /root/etc-pve\n  zcat backup.tar.gz | pmxcfs import config.db - --below etc/pve --dry-run"
+    )]
+    Import(import::Import),
+    /// Bring chosen files and directories of another database into this one
+    ///
+    /// To run the guests of a dead node on another: a VMID that the cluster has elsewhere is refused, and named. Rules, refusals and
+    /// overwriting are as with import.
+    #[command(
+        after_help = "Example:\n  pmxcfs merge config.db dead.db nodes/dead/qemu-server --as nodes/alive/qemu-server --dry-run"
+    )]
+    Merge(import::Merge),
+    /// Show what changed when, from a folder of copies of the database
+    ///
+    /// Copies are ordered by the time of the last change in them. The time of a change is the mtime that it left; a removal leaves
+    /// none, and was before the time of the copy.
+    #[command(
+        after_help = "Example:\n  pmxcfs history /backup/config-db nodes/pve1/qemu-server/100.conf --lines"
+    )]
+    History(history::HistoryArgs),
     /// Show the database as a file system, as a node does at /etc/pve
     ///
     /// Returns when everything is ready, and serves in the background until the directory is unmounted or the process gets
@@ -154,6 +183,9 @@ fn run(args: &Args, mut out: &mut dyn Write) -> Result<ExitCode, Failure> {
         Verb::Mv(verb) => verb.run(out, json)?,
         Verb::Mkdir(verb) => verb.run(out, json)?,
         Verb::Mount(verb) => verb.run(out, json)?,
+        Verb::Import(verb) => verb.run(out, json)?,
+        Verb::Merge(verb) => verb.run(out, json)?,
+        Verb::History(verb) => verb.run(out, json)?,
         Verb::Repair(verb) => return verb.run(out, json),
         Verb::Salvage(verb) => return verb.run(out, json),
     }

@@ -232,3 +232,95 @@ fn rows_are_salvaged_from_a_file_that_sqlite_cannot_read() {
     assert!(desk.refused("salvage @broken.db @new.db --repair").contains("exists"));
     assert!(desk.refused("salvage @none").contains("cannot read"));
 }
+
+#[test]
+fn a_folder_becomes_a_database() {
+    let desk = Desk::new();
+    desk.run("export @config.db @pve");
+    assert!(desk.try_run("import @new.db @pve").is_err());
+    assert!(desk.run("import --create @new.db @pve").contains("added nodes/alpha/lxc/200.conf\n"));
+    assert_eq!(desk.run("diff @config.db @new.db"), "");
+    assert!(desk.run("import @new.db @pve").contains("nothing to change"));
+
+    std::fs::create_dir_all(desk.path("pve/nodes/delta/lxc")).unwrap();
+    std::fs::write(desk.path("pve/nodes/delta/lxc/100.conf"), "arch: amd64\n").unwrap();
+    std::fs::write(desk.path("pve/nodes/delta/lxc/999.conf"), "arch: amd64\n").unwrap();
+    std::fs::write(desk.path("pve/user.cfg"), "changed").unwrap();
+    let refused = desk.refused("import @new.db @pve");
+    assert!(refused.contains("\"nodes/delta/lxc/100.conf\": VMID 100 belongs to a qemu guest"), "{refused}");
+    assert!(refused.contains("\"user.cfg\": a file with another content"), "{refused}");
+    assert_eq!(desk.run("diff @config.db @new.db"), "");
+    let done = desk.json("import @new.db @pve --skip-refused --overwrite");
+    assert_eq!(done["refused"].as_array().unwrap().len(), 1);
+    assert!(desk.run("cat @new.db nodes/delta/lxc/999.conf").starts_with("arch"));
+    assert_eq!(desk.run("cat @new.db user.cfg"), "changed");
+}
+
+#[test]
+fn an_archive_of_a_whole_backup() {
+    let desk = Desk::new();
+    let mut archive = tar::Builder::new(std::fs::File::create(desk.path("backup.tar")).unwrap());
+    for (name, content) in [("./etc/hosts", "x"), ("./etc/pve/ha/groups.cfg", "group: a\n")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        archive.append_data(&mut header, name, content.as_bytes()).unwrap();
+    }
+    archive.finish().unwrap();
+    let done = desk.run("import @config.db @backup.tar --below etc/pve");
+    assert!(done.starts_with("added ha/\nadded ha/groups.cfg\n"), "{done}");
+    let done = desk.run("import @config.db @backup.tar --below etc/pve/ha --into saved");
+    assert!(done.starts_with("added saved/\nadded saved/groups.cfg\n"), "{done}");
+    desk.write("x.tar.gz", b"\x1f\x8b\x08\0");
+    assert!(desk.refused("import @config.db @x.tar.gz").contains("compressed with gzip"));
+}
+
+#[test]
+fn guests_of_a_dead_node_are_brought_into_another_cluster() {
+    let desk = Desk::new();
+    desk.run("export @config.db @pve");
+    for node in ["alpha", "gamma"] {
+        std::fs::remove_dir_all(desk.path(&format!("pve/nodes/{node}"))).unwrap();
+    }
+    desk.run("import --create @cluster.db @pve");
+    let merge = "merge @cluster.db @config.db nodes/alpha/qemu-server --as nodes/beta/qemu-server";
+    assert!(desk.run(&format!("{merge} -n")).contains("added nodes/beta/qemu-server/100.conf\n"));
+    desk.run(merge);
+    assert!(desk.run("cat @cluster.db nodes/beta/qemu-server/100.conf").contains("name:"));
+    // now the same guests at their old place collide
+    let refused = desk.refused("merge @cluster.db @config.db nodes/alpha nodes/gamma");
+    assert!(refused.contains("VMID 100 belongs to a qemu guest on node \"beta\" (EEXIST)"), "{refused}");
+    desk.run("merge @cluster.db @config.db nodes/alpha nodes/gamma --skip-refused");
+    assert_eq!(
+        desk.run("cat @cluster.db nodes/alpha/lxc/200.conf"),
+        desk.run("cat @config.db nodes/alpha/lxc/200.conf")
+    );
+    assert!(desk.refused("merge @cluster.db @config.db none").contains("there is no none"));
+    assert!(desk.refused("merge @cluster.db @config.db priv nodes --as x").contains("--as is for one path"));
+    assert_eq!(desk.try_run("check @cluster.db").unwrap().0, ExitCode::SUCCESS);
+}
+
+#[test]
+fn copies_tell_what_changed_when() {
+    let desk = Desk::new();
+    std::fs::create_dir(desk.path("copies")).unwrap();
+    let keep =
+        |name: &str| std::fs::copy(desk.path("config.db"), desk.path(&format!("copies/{name}"))).unwrap();
+    keep("monday.db");
+    desk.write("new.cfg", "dir: local\n\tpath /srv\n");
+    desk.run("put @config.db storage.cfg @new.cfg --no-backup");
+    desk.run("mv @config.db nodes/alpha/qemu-server/100.conf nodes/beta/qemu-server --no-backup");
+    keep("tuesday.db");
+    let told = desk.run("history @copies");
+    assert!(told.contains(" changed storage.cfg\n"), "{told}");
+    assert!(
+        told.contains(" moved nodes/alpha/qemu-server/100.conf -> nodes/beta/qemu-server/100.conf\n"),
+        "{told}"
+    );
+    assert!(desk.run("history @copies storage.cfg --lines").contains("  +\tpath /srv\n"));
+    let value = desk.json("history @copies nodes");
+    assert_eq!(
+        (value["copies"].as_array().unwrap().len(), &value["events"][0]["kind"]),
+        (2, &"moved".into())
+    );
+    assert!(desk.refused("history @none").contains("cannot read"));
+}
