@@ -29,15 +29,7 @@ impl Machine {
     /// If QEMU cannot be started.
     pub fn start(options: &[[&str; 2]]) -> Result<Machine, Error> {
         let mut process = Command::new("qemu-system-x86_64")
-            .args([
-                "-accel",
-                "tcg,thread=multi",
-                "-cpu",
-                "max",
-                "-nodefaults",
-                "-no-user-config",
-                "-no-reboot",
-            ])
+            .args(["-accel", "tcg,thread=multi", "-nodefaults", "-no-user-config", "-no-reboot"])
             .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
             .args(options.iter().flatten())
             .stdin(Stdio::piped())

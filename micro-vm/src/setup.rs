@@ -166,6 +166,8 @@ impl Setup {
         }
         let mut options = vec![
             ["-machine", "pc"],
+            // no vector instructions, which libraries would choose and which are slow to emulate
+            ["-cpu", "qemu64"],
             ["-smp", "2"],
             ["-m", &memory],
             ["-kernel", &image],

@@ -182,6 +182,7 @@ fn boot(disk: &str, volume: &str, port: u16) -> Machine {
     let network = format!("user,id=net0,ipv4=on,ipv6=on,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:22");
     let mut machine = Machine::start(&[
         ["-machine", "pc"],
+        ["-cpu", "max"],
         ["-smp", "2"],
         ["-m", "1024"],
         ["-drive", &drive],
