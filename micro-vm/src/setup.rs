@@ -168,7 +168,7 @@ impl Setup {
             ["-machine", "pc"],
             // no vector instructions, which libraries would choose and which are slow to emulate
             ["-cpu", "qemu64"],
-            ["-smp", "2"],
+            ["-smp", "1"],
             ["-m", &memory],
             ["-kernel", &image],
             ["-initrd", &initial],
