@@ -99,6 +99,8 @@ fn logged_in_listed_and_logged_out() {
         "iscsi://127.0.0.1/iqn.2026-11.example:disks/1"
     );
 
+    assert_eq!(session.size_info("direct:lun2".into()).unwrap().size, 31 << 20);
+
     session.deactivate_storage("san").unwrap();
     let sessions = std::process::Command::new("iscsiadm").args(["--mode", "session"]).output().unwrap();
     assert!(String::from_utf8_lossy(&sessions.stderr).contains("No active sessions"));
