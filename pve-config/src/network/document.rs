@@ -275,8 +275,14 @@ impl<'a> Document<'a> {
 
     /// Takes a name out of the lines `auto` and `allow-CLASS` whose keyword is wanted.
     fn deselect(&mut self, name: &[u8], wanted: impl Fn(&[u8]) -> bool) {
+        let lines: Vec<Line<'_>> = self.lines().collect();
         let mut changes = Vec::new();
-        for line in self.lines().filter(|line| matches!(line.kind, LineKind::Auto | LineKind::Allow)) {
+        for stanza in lines.chunk_by(|_, next| !next.kind.starts_stanza()) {
+            let Some(line) =
+                stanza.first().filter(|line| matches!(line.kind, LineKind::Auto | LineKind::Allow))
+            else {
+                continue;
+            };
             let words = line.words();
             if !wanted(&line.keyword()) || !words.iter().any(|word| **word == name) {
                 continue;
@@ -284,7 +290,13 @@ impl<'a> Document<'a> {
             let rest: Vec<&[u8]> =
                 words.iter().filter(|word| ***word != name).map(|word| word.as_bytes()).collect();
             let keyword = line.keyword();
-            let new = (!rest.is_empty()).then(|| [keyword.as_bytes(), b" ", &rest.join(&b' ')].concat());
+            // lines at a wrong place would become options of the stanza above
+            let must_stay = stanza.iter().any(|line| line.kind == LineKind::Misplaced);
+            let new = match rest.is_empty() {
+                true if must_stay => Some(keyword.to_vec()),
+                true => None,
+                false => Some([keyword.as_bytes(), b" ", &rest.join(&b' ')].concat()),
+            };
             let indent = line.text.iter().take_while(|byte| is_space(**byte)).count();
             let end = line.span().start + trimmed_len(line.text);
             changes.push((line.span(), line.span().start + indent..end, new));

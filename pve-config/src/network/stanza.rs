@@ -78,8 +78,11 @@ pub struct Iface<'a> {
 }
 
 impl<'a> Iface<'a> {
-    /// Most options that a stanza inherits here; templates of templates would grow without bounds.
+    /// Most options that a stanza inherits here: templates of templates would grow without bounds.
     pub const MOST_INHERITED: usize = 1000;
+
+    /// Most options that all stanzas of a file together inherit here.
+    pub const MOST_INHERITED_IN_ALL: usize = 100_000;
 
     /// Values of the option called `key`, those of other spellings included.
     pub fn all(&self, key: &str) -> impl Iterator<Item = &BStr> {
@@ -180,7 +183,12 @@ impl<'a> Network<'a> {
     /// Reads a text. Nothing in it is fatal.
     #[must_use]
     pub fn parse(text: &'a [u8]) -> Self {
-        let mut reader = Reader { text, network: Network::default(), open: Open::Nothing };
+        let mut reader = Reader {
+            text,
+            network: Network::default(),
+            open: Open::Nothing,
+            room_for_inherited: Iface::MOST_INHERITED_IN_ALL,
+        };
         let mut last = None;
         for line in lines(text) {
             reader.line(&line);
@@ -278,6 +286,7 @@ struct Reader<'a> {
     text: &'a [u8],
     network: Network<'a>,
     open: Open<'a>,
+    room_for_inherited: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -333,36 +342,36 @@ impl<'a> Reader<'a> {
             return;
         };
         for template in iface.inherits.clone() {
-            let room = Iface::MOST_INHERITED.saturating_sub(iface.options.len());
-            if room == 0 {
-                break;
+            let Some(options) = self.template(&template, iface.family.as_deref()) else {
+                let reason = format!("no interface {template:?} to inherit from stands above");
+                let help = Some("ifupdown refuses the whole file: put the template before its heirs");
+                self.report(Severity::Error, "unknown-template", line, &reason, help);
+                continue;
+            };
+            let room = self.room_for_inherited.min(Iface::MOST_INHERITED.saturating_sub(iface.options.len()));
+            let all = options.len();
+            let options: Vec<_> = options.iter().take(room).cloned().collect();
+            if options.len() < all {
+                let reason = "more inherited options than are kept";
+                self.report(
+                    Severity::Note,
+                    "too-many-inherited",
+                    line,
+                    reason,
+                    Some("the rest is left out here"),
+                );
             }
-            match self.template(&template, iface.family.as_deref()) {
-                Some(options) => {
-                    if options.len() > room {
-                        let reason = format!("more than {} inherited options", Iface::MOST_INHERITED);
-                        let help = Some("the rest is left out here");
-                        self.report(Severity::Note, "too-many-inherited", line, &reason, help);
-                    }
-                    iface.options.extend(options.into_iter().take(room));
-                }
-                None => {
-                    let reason = format!("no interface {template:?} to inherit from stands above");
-                    let help = Some("ifupdown refuses the whole file: put the template before its heirs");
-                    self.report(Severity::Error, "unknown-template", line, &reason, help);
-                }
-            }
+            self.room_for_inherited -= options.len();
+            iface.options.extend(options.into_iter().map(|option| IfaceOption { inherited: true, ..option }));
         }
         self.open = Open::Iface(iface);
     }
 
     /// The options of the stanza above that a stanza of `family` inherits from.
-    fn template(&self, name: &BStr, family: Option<&BStr>) -> Option<Vec<IfaceOption<'a>>> {
+    fn template(&self, name: &BStr, family: Option<&BStr>) -> Option<&[IfaceOption<'a>]> {
         let interface = self.network.get(name)?;
         let of_family = |iface: &&Iface<'a>| family.is_none() || iface.family.as_deref() == family;
-        let template = interface.stanzas().iter().find(of_family)?;
-        let inherited = |option: &IfaceOption<'a>| IfaceOption { inherited: true, ..option.clone() };
-        Some(template.options.iter().take(Iface::MOST_INHERITED + 1).map(inherited).collect())
+        interface.stanzas().iter().find(of_family).map(|template| template.options.as_slice())
     }
 
     fn option(&mut self, line: &Line<'a>) {
