@@ -268,7 +268,8 @@ impl<'a> Document<'a> {
         let stanzas = self.require(name, None)?;
         if let Some(start) = stanzas.first().map(|stanza| stanza.line.span().start) {
             let ending = self.line_ending();
-            self.replace(start..start, &[b"auto ", name, ending].concat());
+            let line = not_continued([b"auto ", name].concat());
+            self.replace(start..start, &[&line, ending].concat());
         }
         Ok(())
     }
@@ -295,7 +296,7 @@ impl<'a> Document<'a> {
             let new = match rest.is_empty() {
                 true if must_stay => Some(keyword.to_vec()),
                 true => None,
-                false => Some([keyword.as_bytes(), b" ", &rest.join(&b' ')].concat()),
+                false => Some(not_continued([keyword.as_bytes(), b" ", &rest.join(&b' ')].concat())),
             };
             let indent = line.text.iter().take_while(|byte| is_space(**byte)).count();
             let end = line.span().start + trimmed_len(line.text);
@@ -415,6 +416,14 @@ fn check_option(key: &[u8], value: &[u8]) -> Result<(), EditError> {
     }
 }
 
+/// A line that the next one does not continue: a name may end with a backslash.
+fn not_continued(mut line: Vec<u8>) -> Vec<u8> {
+    if line.ends_with(b"\\") {
+        line.push(b' ');
+    }
+    line
+}
+
 fn trimmed_len(text: &[u8]) -> usize {
     text.iter().rposition(|byte| !is_space(*byte)).map_or(0, |last| last + 1)
 }
@@ -490,6 +499,16 @@ mod tests {
         let mut empty = Document::parse("");
         empty.add_iface(b"lo", Some(b"inet"), Some(b"loopback")).unwrap();
         assert_eq!(empty.as_bytes(), b"iface lo inet loopback\n");
+    }
+
+    #[test]
+    fn a_backslash_is_a_name_too() {
+        let mut document = Document::parse("auto \\ a\niface \\ inet dhcp\niface a inet dhcp\n");
+        document.set_auto(b"a", false).unwrap();
+        assert_eq!(document.as_bytes(), b"auto \\ \niface \\ inet dhcp\niface a inet dhcp\n");
+        document.set_auto(b"\\", false).unwrap();
+        document.set_auto(b"\\", true).unwrap();
+        assert_eq!(document.as_bytes(), b"auto \\ \niface \\ inet dhcp\niface a inet dhcp\n");
     }
 
     #[test]

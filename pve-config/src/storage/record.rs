@@ -15,6 +15,7 @@ use pve_volid::{ContentType, StorageIdRef, StorageType};
 use super::content::ContentTypes;
 use super::dialect::{StorageDialect, base_path, content_types, default_path};
 use super::schema::{LOCAL, LOCAL_CONTENT, LOCAL_PATH, LOCAL_SETTINGS, TypeFacts, format};
+use crate::format::split_list;
 use crate::section::{Dialect, Event, Lexer, Place, SectionConfig, Seen, TypeView, Value};
 
 /// A property that is set, with its value as storage.cfg would have it.
@@ -107,10 +108,7 @@ impl<'a> Records<'a> {
             let mut content = ContentTypes::EMPTY;
             for (key, value) in section.properties().filter(|(key, _)| *key != "type") {
                 let Some(property) = section_type.property(key) else { continue };
-                let text = match value {
-                    Value::Text(text) => text.clone(),
-                    value => Cow::Owned(value.to_text()),
-                };
+                let text = undecoded(value);
                 if let ("content", Value::Set(set)) = (property.name, value) {
                     content = set.iter().filter_map(|item| ContentType::from_bytes(item)).collect();
                 }
@@ -250,6 +248,24 @@ impl Open<'_> {
     }
 }
 
+/// A text that decodes to this value: the one that storage.cfg would have, unless a member of a list has bytes that
+/// would separate members there. Such a member comes from a list that is separated by NUL.
+fn undecoded<'a>(value: &Value<'a>) -> Cow<'a, BStr> {
+    let is_one_item = |item: &[u8]| split_list(item).eq([item]);
+    let mut items = match value {
+        Value::Text(text) => return text.clone(),
+        Value::Set(set) => set.iter().map(|item| item.to_vec()).collect(),
+        Value::Map(map) => map.iter().map(|(key, value)| [key.as_bytes(), b"=", value].concat()).collect(),
+        _ => Vec::new(),
+    };
+    if items.iter().all(|item| is_one_item(item)) {
+        return Cow::Owned(value.to_text());
+    }
+    // NUL at the end, so that a single item is a list too
+    items.push(Vec::new());
+    Cow::Owned(items.join(&0).into())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -353,6 +369,14 @@ mod tests {
                 assert!(Records::read(text.as_bytes()).is_none(), "{text}");
             }
             check(text.as_bytes()).unwrap();
+        }
+    }
+
+    /// A list with a NUL is separated by NULs only.
+    #[test]
+    fn odd_lists_keep_their_members() {
+        for list in ["iso=/a,b\0", "iso=a b\0backup=c;d", "\0\0iso=x"] {
+            check(format!("dir: d1\n\tpath /a\n\tcontent-dirs {list}x\n\tfoo 1\n").as_bytes()).unwrap();
         }
     }
 
