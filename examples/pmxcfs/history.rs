@@ -34,6 +34,9 @@ impl HistoryArgs {
         for (path, reason) in &history.unreadable {
             anstream::eprintln!("pmxcfs: {} left out: {reason}", path.display());
         }
+        if history.copies.is_empty() {
+            return Err(format!("there is no database in {}", self.folder.display()).into());
+        }
         let wanted =
             |path: &[u8]| self.paths.is_empty() || self.paths.iter().any(|place| lies_in(path, inner(place)));
         let events = history.events(wanted, self.lines.then_some(self.context))?;

@@ -138,8 +138,12 @@ fn bring(
         if !all.is_empty() && !policy.skip_refused {
             let lines: Vec<String> = all.iter().map(|refused| format!("  {}", line(refused))).collect();
             return Err(format!(
-                "nothing was written, because {} paths are refused (--skip-refused imports the rest):\n{}",
-                lines.len(),
+                "nothing was written, because {} (--skip-refused imports the rest):\n{}",
+                if lines.len() == 1 {
+                    "one path is refused".to_owned()
+                } else {
+                    format!("{} paths are refused", lines.len())
+                },
                 lines.join("\n")
             )
             .into());

@@ -212,7 +212,11 @@ impl SalvageArgs {
                 writeln!(out, "{count} rows {}", way(place))?;
             }
         }
+        if found.rows.is_empty() {
+            writeln!(out, "no row could be read")?;
+        }
         match (&self.new, self.repair) {
+            (None, _) if found.rows.is_empty() => {}
             (None, _) => {
                 writeln!(out, "to keep them name a new file: pmxcfs salvage {} NEW", self.db.display())?;
             }

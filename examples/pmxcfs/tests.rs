@@ -324,3 +324,33 @@ fn copies_tell_what_changed_when() {
     );
     assert!(desk.refused("history @none").contains("cannot read"));
 }
+
+#[test]
+fn a_database_is_mounted_changed_and_unmounted() {
+    let desk = Desk::new();
+    let ready = nix::unistd::geteuid().is_root() && Path::new("/dev/fuse").exists();
+    if !ready {
+        assert!(std::env::var_os("PVE_TEST_SYSTEM").is_none(), "mounting needs root and /dev/fuse");
+        eprintln!("skipped: mounting needs root and /dev/fuse");
+        return;
+    }
+    std::fs::create_dir(desk.path("pve")).unwrap();
+    let file = desk.path("pve/new.cfg");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    std::thread::scope(|scope| {
+        let mount = scope.spawn(|| desk.run("mount @config.db @pve --foreground --nodename alpha"));
+        while !Path::new(&desk.path("pve/local")).is_symlink() {
+            assert!(!mount.is_finished() && std::time::Instant::now() < deadline, "it was not mounted");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        std::fs::write(&file, "text").unwrap();
+        assert!(Path::new(&desk.path("pve/qemu-server/100.conf")).is_file());
+        assert!(desk.refused("rm @config.db storage.cfg").contains("in use by a daemon"));
+        let unmounted = std::process::Command::new("umount").arg(desk.path("pve")).status().unwrap();
+        assert!(unmounted.success());
+        assert!(mount.join().unwrap().contains("end it with: umount"));
+    });
+    assert_eq!(desk.run("cat @config.db new.cfg"), "text");
+    assert!(desk.refused("mount @config.db @config.db -f").contains("config.db"));
+    assert!(desk.refused("mount @config.db @pve -f --nodename a.b").contains("cannot be the name of a node"));
+}

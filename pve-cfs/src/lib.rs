@@ -52,6 +52,33 @@
 //! A database is not a mere bag of rows: names must be unique in a directory, every parent must exist, a VMID may occur
 //! only once in the cluster, and so on. The daemon refuses to start with a database that breaks one of these rules. [`Finding`]
 //! names each of them with the place, and [`load`](mod@load) goes on where the daemon gives up.
+//!
+//! # Changing and rescuing
+//!
+//! | to | use |
+//! |---|---|
+//! | change files without a daemon, under its rules, as one transaction | [`draft::Draft`] |
+//! | be the daemon: all files as a file system, by path or mounted | [`filesystem::FileSystem`], `mount` (feature `fuse`) |
+//! | see what differs between two states, and what changed when | [`diff`](mod@diff), [`history`] |
+//! | bring files in from a folder, an archive or another database | [`import`](mod@import) |
+//! | mend a database that the daemon refuses, into a new file | [`repair`] |
+//! | get the rows out of a file that SQLite cannot read | [`salvage`](mod@salvage) |
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("config.db");
+//! use pve_cfs::draft::Draft;
+//! use pve_cfs::store::{Store, StoreOptions};
+//!
+//! // refuses while a daemon holds the lock
+//! let (store, loaded) = Store::open(&path, &StoreOptions::default(), 1_700_000_000)?;
+//! let mut draft = Draft::new(loaded, 1_700_000_000);
+//! draft.make_directories(b"nodes/pve1/qemu-server")?;
+//! draft.put(b"nodes/pve1/qemu-server/100.conf", b"name: web\n")?;
+//! draft.commit(&store)?;
+//! # Ok(()) }
+//! ```
 
 pub mod attributes;
 pub mod check;

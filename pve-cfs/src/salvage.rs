@@ -211,13 +211,15 @@ pub enum Problem {
         page: u32,
     },
     /// A pointer to a page that is not there, or that is used already.
-    #[error("page {page} is pointed to, but does not exist or has another place")]
+    #[error("page {page} is pointed to, but does not exist or has another place; it should have {}", Keys(*keys))]
     Child {
         /// The page.
         page: u32,
+        /// Keys that should be on it or below it: greater than the first, up to the second.
+        keys: (i64, i64),
     },
     /// A page of the tree is none.
-    #[error("page {page} of the tree is {}; it had the rows with inodes above {} up to {}", if *blank { "blank" } else { "damaged" }, keys.0, keys.1)]
+    #[error("page {page} of the tree is {}; it had {}", if *blank { "blank" } else { "damaged" }, Keys(*keys))]
     Page {
         /// The page.
         page: u32,
@@ -236,6 +238,20 @@ pub enum Problem {
         /// Number of cells that the page says it has.
         cells: usize,
     },
+}
+
+/// Says which rows have keys greater than the first, up to the second.
+struct Keys((i64, i64));
+
+impl std::fmt::Display for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            (i64::MIN, i64::MAX) => f.write_str("all rows"),
+            (i64::MIN, last) => write!(f, "the rows with inodes up to {last}"),
+            (before, i64::MAX) => write!(f, "the rows with inodes above {before}"),
+            (before, last) => write!(f, "the rows with inodes above {before} up to {last}"),
+        }
+    }
 }
 
 /// Reads every row that can be read from the bytes of a database file, and of its write-ahead log.

@@ -130,7 +130,7 @@ impl<'p, 'a> Search<'p, 'a> {
         let mut pending: Vec<(u32, Bounds)> = vec![(root, (i64::MIN, i64::MAX))];
         while let Some((number, bounds)) = pending.pop() {
             if number < 2 || number > self.pages.count || !self.tree.insert(number) {
-                self.damage(Problem::Child { page: number });
+                self.damage(Problem::Child { page: number, keys: bounds });
                 continue;
             }
             let page = self.pages.get(number).unwrap_or_default();
