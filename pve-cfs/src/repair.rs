@@ -90,7 +90,8 @@ impl Repair {
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
         let connection = connect(&image).map_err(sqlite)?;
         let (mut before, mut keys, mut key_column) = (Vec::new(), Vec::new(), "_rowid_");
-        match row::table(&connection).map_err(sqlite)? {
+        let table = row::table(&connection).map_err(sqlite)?;
+        match table {
             Table::Missing => {}
             Table::Other => return Err(OpenError::NotATable { path: path.to_owned() }),
             Table::Present => {
@@ -106,7 +107,11 @@ impl Repair {
                 };
             }
         }
-        let planned = plan(&before);
+        let planned = match table {
+            // the reference makes the table: an empty file is no violation
+            Table::Missing => Planned { rows: Vec::new(), steps: Vec::new(), remaining: Vec::new() },
+            _ => plan(&before),
+        };
         Ok(Self {
             path: path.to_owned(),
             image,

@@ -107,7 +107,7 @@ pub(crate) fn each(connection: &Connection, mut take: impl FnMut(Row)) -> rusqli
 }
 
 /// A value as `sqlite3_column_int64` gives it: anything that is no integer is cast by SQLite itself.
-fn integer(connection: &Connection, value: ValueRef<'_>) -> rusqlite::Result<i64> {
+pub(crate) fn integer(connection: &Connection, value: ValueRef<'_>) -> rusqlite::Result<i64> {
     match value {
         ValueRef::Integer(number) => Ok(number),
         ValueRef::Null => Ok(0),
@@ -116,7 +116,7 @@ fn integer(connection: &Connection, value: ValueRef<'_>) -> rusqlite::Result<i64
 }
 
 /// A value as `sqlite3_column_text` gives it; NULL is the empty text.
-fn text(connection: &Connection, value: ValueRef<'_>) -> rusqlite::Result<Vec<u8>> {
+pub(crate) fn text(connection: &Connection, value: ValueRef<'_>) -> rusqlite::Result<Vec<u8>> {
     match value {
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(bytes.to_vec()),
         ValueRef::Null => Ok(Vec::new()),

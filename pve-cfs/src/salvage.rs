@@ -478,7 +478,8 @@ impl<'a> Chains<'_, 'a> {
             };
             self.budget = budget;
             let wanted = (candidate.cell.payload - read.payload.len()).min(self.pages.geometry.usable - 4);
-            let page = match self.page(next, origin) {
+            let zeros = read.payload.last() == Some(&0);
+            let page = match self.page(next, origin, zeros) {
                 Ok(page) => page,
                 Err(reason) => {
                     read.failed = Some(reason);
@@ -500,7 +501,8 @@ impl<'a> Chains<'_, 'a> {
         read
     }
 
-    fn page(&self, number: u32, origin: Origin) -> Result<&'a [u8], Reason> {
+    /// A page of a content. One that is blank has been overwritten, unless the content has `zeros` before it, too.
+    fn page(&self, number: u32, origin: Origin, zeros: bool) -> Result<&'a [u8], Reason> {
         let bad = Reason::Chain { page: number };
         if number < 2 || number > self.pages.count {
             return Err(bad);
@@ -512,7 +514,7 @@ impl<'a> Chains<'_, 'a> {
         }
         let page = self.pages.at_origin(number, origin);
         let page = page.ok_or(if origin == Origin::File { bad } else { Reason::Overwritten })?;
-        if page.iter().all(|byte| *byte == 0) { Err(bad) } else { Ok(page) }
+        if !zeros && page.iter().all(|byte| *byte == 0) { Err(bad) } else { Ok(page) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::Problem;
 use super::page::{Geometry, Kind, PageHeader};
-use super::record::{Layout, decode};
+use super::record::{Layout, Types, decode};
 use crate::wal;
 
 /// The usual size of a page of the reference, and the first that is tried.
@@ -172,7 +172,7 @@ fn guess(file: &[u8]) -> usize {
         let rows = cells.filter(|(page, at)| {
             geometry.leaf_cell(page, *at).is_some_and(|cell| {
                 let local = page.get(cell.local).unwrap_or_default();
-                decode(cell.rowid, local, cell.payload, &layout).is_some()
+                decode(cell.rowid, local, cell.payload, &layout, Types::Exact).is_some()
             })
         });
         rows.count()

@@ -6,9 +6,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use rusqlite::types::ValueRef;
 
 use super::page::varint;
-use crate::row::Row;
+use crate::row::{self, Row};
 use crate::schema::{COLUMNS, CREATE_TABLE, TABLE};
 
 /// Where the columns are in a record.
@@ -54,9 +55,9 @@ impl Layout {
 /// A row whose content may be longer than what was there to decode.
 #[derive(Debug, Clone)]
 pub(super) struct Decoded {
-    /// The row, without its content.
+    /// The row, without its content unless that was no bytes but a number.
     pub(super) row: Row,
-    /// The content in the payload; `None` for NULL.
+    /// The content in the payload, if it is bytes.
     pub(super) content: Option<Range<usize>>,
 }
 
@@ -64,7 +65,7 @@ impl Decoded {
     /// The row with the content from the whole payload.
     pub(super) fn complete(self, payload: &[u8]) -> Option<Row> {
         let data = match self.content {
-            None => None,
+            None => self.row.data.clone(),
             Some(range) => Some(Arc::from(payload.get(range)?)),
         };
         Some(Row { data, ..self.row })
@@ -78,6 +79,7 @@ enum Serial {
     Integer(usize),
     /// A number that needs no bytes.
     Constant(i64),
+    Real,
     Text(usize),
     Blob(usize),
 }
@@ -89,12 +91,13 @@ impl Serial {
             1..=4 => Self::Integer(code as usize),
             5 => Self::Integer(6),
             6 => Self::Integer(8),
+            7 => Self::Real,
             8 | 9 => Self::Constant(code as i64 - 8),
             12.. => {
                 let size = usize::try_from((code - 12) / 2).ok()?;
                 if code.is_multiple_of(2) { Self::Blob(size) } else { Self::Text(size) }
             }
-            // a floating point number is in no column of the tree
+            // reserved
             _ => return None,
         })
     }
@@ -102,20 +105,74 @@ impl Serial {
     const fn size(self) -> usize {
         match self {
             Self::Null | Self::Constant(_) => 0,
+            Self::Real => 8,
             Self::Integer(size) | Self::Text(size) | Self::Blob(size) => size,
         }
     }
 }
 
+/// Whether values of other types than the schema has are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Types {
+    /// Only what the reference and its schema let in.
+    Exact,
+    /// All, converted as SQLite converts them for the reference's loader.
+    Any,
+}
+
 /// Decodes the record that `prefix` is the start of, and that has `total` bytes; all columns but the content must be in the prefix.
-pub(super) fn decode(rowid: i64, prefix: &[u8], total: usize, layout: &Layout) -> Option<Decoded> {
+pub(super) fn decode(
+    rowid: i64,
+    prefix: &[u8],
+    total: usize,
+    layout: &Layout,
+    types: Types,
+) -> Option<Decoded> {
+    let columns = columns(prefix, total, layout.count)?;
+    let column = |index: usize| columns.get(*layout.places.get(index)?).cloned();
+    let integer = |index: usize| match column(index)? {
+        (Serial::Constant(value), _) => Some(value),
+        (Serial::Integer(_), range) => big_endian(prefix.get(range)?),
+        (serial, range) => convert(types, serial, prefix.get(range)?, row::integer),
+    };
+    let bytes =
+        |(serial, range): (Serial, Range<usize>)| convert(types, serial, prefix.get(range)?, row::text);
+    let inode = match column(0)? {
+        // the key of the table is stored as NULL, since the cell has it
+        (Serial::Null, _) => rowid,
+        _ => integer(0)?,
+    };
+    let name = match column(6)? {
+        (Serial::Text(_) | Serial::Blob(_), range) => prefix.get(range)?.into(),
+        other => bytes(other)?.into(),
+    };
+    let (content, data) = match column(7) {
+        None | Some((Serial::Null, _)) => (None, None),
+        Some((Serial::Text(_) | Serial::Blob(_), range)) => (Some(range), None),
+        Some(other) => (None, Some(Arc::from(bytes(other)?))),
+    };
+    let row = Row {
+        inode: inode as u64,
+        parent: integer(1)? as u64,
+        version: integer(2)? as u64,
+        writer: integer(3)? as u32,
+        mtime: integer(4)? as u32,
+        kind: integer(5)? as u8,
+        name,
+        data,
+    };
+    Some(Decoded { row, content })
+}
+
+/// Types and places of the columns of a record that has `most` at most; they must fill it to the byte.
+fn columns(prefix: &[u8], total: usize, most: usize) -> Option<Vec<(Serial, Range<usize>)>> {
     let (header, mut at) = varint(prefix, 0)?;
     let header = usize::try_from(header).ok().filter(|size| *size <= total && *size <= prefix.len())?;
-    let mut columns = Vec::with_capacity(layout.count);
+    let mut columns = Vec::with_capacity(most);
     let mut offset = header;
     while at < header {
         // more columns than the table has: that is no record of it
-        if columns.len() == layout.count {
+        if columns.len() == most {
             return None;
         }
         let (code, after) = varint(prefix, at)?;
@@ -128,40 +185,30 @@ pub(super) fn decode(rowid: i64, prefix: &[u8], total: usize, layout: &Layout) -
         columns.push((serial, offset..end));
         (offset, at) = (end, after);
     }
-    if at != header || offset != total {
+    (at == header && offset == total).then_some(columns)
+}
+
+/// A value as SQLite converts it.
+fn convert<T>(
+    types: Types,
+    serial: Serial,
+    bytes: &[u8],
+    how: impl FnOnce(&Connection, ValueRef<'_>) -> rusqlite::Result<T>,
+) -> Option<T> {
+    // opened once: a damaged file can have many such values
+    thread_local!(static CONNECTION: Option<Connection> = Connection::open_in_memory().ok());
+    if types == Types::Exact {
         return None;
     }
-    let column = |index: usize| columns.get(*layout.places.get(index)?).cloned();
-    let integer = |index: usize| match column(index)? {
-        (Serial::Constant(value), _) => Some(value),
-        (Serial::Integer(_), range) => big_endian(prefix.get(range)?),
-        _ => None,
+    let value = match serial {
+        Serial::Null => ValueRef::Null,
+        Serial::Constant(value) => ValueRef::Integer(value),
+        Serial::Integer(_) => ValueRef::Integer(big_endian(bytes)?),
+        Serial::Real => ValueRef::Real(f64::from_be_bytes(bytes.try_into().ok()?)),
+        Serial::Text(_) => ValueRef::Text(bytes),
+        Serial::Blob(_) => ValueRef::Blob(bytes),
     };
-    let inode = match column(0)? {
-        // the key of the table is stored as NULL, since the cell has it
-        (Serial::Null, _) => rowid,
-        _ => integer(0)?,
-    };
-    let name = match column(6)? {
-        (Serial::Text(_) | Serial::Blob(_), range) => prefix.get(range)?.into(),
-        _ => return None,
-    };
-    let content = match column(7) {
-        None | Some((Serial::Null, _)) => None,
-        Some((Serial::Text(_) | Serial::Blob(_), range)) => Some(range),
-        Some(_) => return None,
-    };
-    let row = Row {
-        inode: inode as u64,
-        parent: integer(1)? as u64,
-        version: integer(2)? as u64,
-        writer: integer(3)? as u32,
-        mtime: integer(4)? as u32,
-        kind: integer(5)? as u8,
-        name,
-        data: None,
-    };
-    Some(Decoded { row, content })
+    CONNECTION.with(|connection| how(connection.as_ref()?, value).ok())
 }
 
 fn big_endian(bytes: &[u8]) -> Option<i64> {
@@ -219,8 +266,9 @@ mod tests {
         // NULL, 0, 5, 0, 7, 8, "ab", x'0102'
         let record = [9, 0, 8, 1, 8, 1, 1, 17, 16, 5, 7, 8, b'a', b'b', 1, 2];
         let layout = Layout::default();
-        let row =
-            |bytes: &[u8]| decode(3, bytes, bytes.len(), &layout).and_then(|found| found.complete(bytes));
+        let row = |bytes: &[u8]| {
+            decode(3, bytes, bytes.len(), &layout, Types::Exact).and_then(|found| found.complete(bytes))
+        };
         let good = row(&record).unwrap();
         assert_eq!((good.inode, good.version, good.mtime, good.name.as_slice()), (3, 5, 7, &b"ab"[..]));
         assert_eq!(good.content(), [1, 2]);
@@ -228,15 +276,20 @@ mod tests {
         let mut longer = record.to_vec();
         longer.push(0);
         assert_eq!(row(&longer), None);
+        // a number in the place of the content: only where it is a row for certain
+        let number = [9, 0, 8, 1, 8, 1, 1, 17, 1, 5, 7, 8, b'a', b'b', 42];
+        assert_eq!(row(&number), None);
+        let lenient = decode(3, &number, 15, &layout, Types::Any).unwrap();
+        assert_eq!(lenient.complete(&number).unwrap().content(), b"42");
         for (at, byte) in [(0, 8), (1, 7), (2, 10), (6, 0), (7, 1), (8, 1)] {
             let mut other = record;
             other[at] = byte;
             assert_eq!(row(&other), None, "{at}");
         }
         // the content may lie elsewhere
-        let prefix = decode(3, &record[..14], 16, &layout).unwrap();
+        let prefix = decode(3, &record[..14], 16, &layout, Types::Exact).unwrap();
         assert_eq!(prefix.content, Some(14..16));
-        assert!(decode(3, &record[..13], 16, &layout).is_none());
+        assert!(decode(3, &record[..13], 16, &layout, Types::Exact).is_none());
     }
 
     #[test]

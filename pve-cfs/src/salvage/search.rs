@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::page::{Cell, FILE_HEADER, Kind, PageHeader, interior_cell, u32_at};
 use super::pages::{Pages, header_at};
-use super::record::{Decoded, Layout, decode, is_plausible, is_text, schema_entry};
+use super::record::{Decoded, Layout, Types, decode, is_plausible, is_text, schema_entry};
 use super::{Place, Problem};
 
 /// A record that looks like a row of the tree; its content may lie on other pages.
@@ -224,7 +224,8 @@ impl<'p, 'a> Search<'p, 'a> {
     fn candidate(&self, number: u32, page: &'a [u8], at: usize, place: Place) -> Option<Candidate<'a>> {
         let cell = self.pages.geometry.leaf_cell(page, at)?;
         let local = page.get(cell.local.clone())?;
-        let decoded = decode(cell.rowid, local, cell.payload, &self.layout)?;
+        let types = if place == Place::Tree { Types::Any } else { Types::Exact };
+        let decoded = decode(cell.rowid, local, cell.payload, &self.layout, types)?;
         let bytes = page.get(cell.range.clone())?;
         Some(Candidate { place, page: number, cell, bytes, local, decoded, out_of_order: false })
     }
