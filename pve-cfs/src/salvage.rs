@@ -21,6 +21,9 @@
 //! it. What nobody can see is a changed byte *within* a name or a content: SQLite keeps no checksums. Rows that look as if that had
 //! happened have [`Doubt`]s. Rows of an older copy, and carved ones, can be older than the last state of the database, or of
 //! entries that had been deleted.
+//!
+//! A name that is so long that it does not fit on the page of its row (some hundred bytes at least, with pages of the usual size) is not
+//! followed to other pages: such a row counts as a cell that cannot be read.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
@@ -522,5 +525,67 @@ impl Lost {
     /// Its name.
     pub fn name(&self) -> &BString {
         &self.row.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bytes that begin as pages do, so that they are looked into.
+    fn page() -> impl Strategy<Value = Vec<u8>> {
+        let cell = proptest::collection::vec(prop_oneof![0_u8..20, any::<u8>()], 0..40);
+        (
+            prop_oneof![Just(0x0d_u8), Just(0x05), Just(0)],
+            0_u16..6,
+            proptest::collection::vec(any::<u16>(), 6),
+            cell,
+        )
+            .prop_map(|(kind, cells, pointers, cell)| {
+                let mut page = vec![kind, 0, 0];
+                page.extend_from_slice(&cells.to_be_bytes());
+                page.extend_from_slice(&[0; 3]);
+                page.extend(pointers.iter().flat_map(|pointer| (pointer % 520).to_be_bytes()));
+                page.resize(512 - cell.len(), 0);
+                page.extend(cell);
+                page
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn pages_of_any_content_are_read_to_the_end(
+            pages in proptest::collection::vec(page(), 0..6),
+            cut in 0_usize..600,
+            log in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..2000)),
+        ) {
+            let mut file = vec![0_u8; 512];
+            file[..18].copy_from_slice(b"SQLite format 3\0\x02\0");
+            file.extend(pages.concat());
+            file.truncate(file.len().saturating_sub(cut));
+            let found = salvage(&file, log.as_deref());
+            prop_assert!(found.rows.windows(2).all(|pair| (pair[0].row.inode as i64) < pair[1].row.inode as i64));
+            prop_assert!(!found.complete);
+        }
+    }
+
+    #[test]
+    fn a_medium_with_nothing_on_it() {
+        let found = salvage(b"", None);
+        assert!(found.rows.is_empty() && found.problems.is_empty());
+        assert!(salvage_file(Path::new("/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn rows_are_written_as_they_were_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/sample/config.db");
+        let target = folder.path().join("new.db");
+        salvage_file(&sample).unwrap().write(&target).unwrap();
+        let rows = |path: &Path| crate::Database::open_read_only(path).unwrap().0.rows().to_vec();
+        assert_eq!(rows(&target), rows(&sample));
+        assert!(salvage_file(&sample).unwrap().write(&target).is_err());
     }
 }
