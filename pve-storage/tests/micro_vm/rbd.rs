@@ -60,6 +60,7 @@ mon_allow_pool_size_one = true
 osd_objectstore = memstore
 memstore_device_bytes = 536870912
 ms_bind_ipv6 = false
+osd_erasure_code_plugins =
 [mon.a]
 mon_addr = 127.0.0.1:6789
 [osd.0]
@@ -78,7 +79,8 @@ ceph-mon --mkfs -i a --monmap /tmp/monmap
 ceph-mon -i a
 ceph-osd -i 0 --mkfs --osd-uuid 22222222-2222-3333-4444-555555555555
 ceph osd new 22222222-2222-3333-4444-555555555555
-ceph-osd -i 0
+# it gives up if it asks the monitor for its place before it knows of which cluster that is
+for again in 1 2 3 4 5; do ceph-osd -i 0 && break; done
 ceph osd pool create rbd 8 8
 until ceph osd stat | grep -q '1 up'; do sleep 0.5; done
 "#;
