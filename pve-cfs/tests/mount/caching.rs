@@ -1,71 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The file system through a real mount, with the kernel's caches on.
-
-#![cfg(test)]
-#![cfg(feature = "fuse")]
+//! What the kernel keeps is never stale, and what is open outlives its name.
 
 use std::collections::HashSet;
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pve_cfs::Database;
-use pve_cfs::clock::ManualClock;
-use pve_cfs::filesystem::{FileSystem, FileSystemOptions};
 use pve_cfs::mount::{Mount, MountOptions, is_stale};
 use pve_cfs::store::{Store, StoreOptions};
 
-/// A file system with its database in a folder of its own, mounted.
-struct Mounted {
-    mount: Option<Mount>,
-    files: Arc<FileSystem>,
-    clock: Arc<ManualClock>,
-    folder: tempfile::TempDir,
-}
-
-impl Mounted {
-    /// `None`, said visibly, where nothing can be mounted; a failure if the environment demands system tests.
-    fn start() -> Option<Self> {
-        Self::start_with(|_| {})
-    }
-
-    fn start_with(prepare: impl FnOnce(&Path)) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let database = folder.path().join("config.db");
-        prepare(&database);
-        let (store, loaded) = Store::open(&database, &StoreOptions::default(), 1_700_000_000).unwrap();
-        let clock = Arc::new(ManualClock::new(1_700_000_000));
-        let options = FileSystemOptions { clock: clock.clone(), ..FileSystemOptions::local("pve1") };
-        let files = Arc::new(FileSystem::new(loaded, Some(store), options));
-        fs::create_dir(folder.path().join("pve")).unwrap();
-        match Mount::new(files.clone(), &folder.path().join("pve"), &MountOptions::default()) {
-            Ok(mount) => Some(Self { mount: Some(mount), files, clock, folder }),
-            Err(error) => {
-                assert!(std::env::var_os("PVE_TEST_SYSTEM").is_none_or(|value| value != "1"), "{error}");
-                eprintln!("skipped: {error}");
-                None
-            }
-        }
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.folder.path().join("pve").join(path)
-    }
-
-    /// Unmounts, closes, and reads the database again: it must be without any finding of the tree.
-    fn finish(mut self) -> Database {
-        self.mount.take().unwrap().unmount().unwrap();
-        let Self { files, folder, .. } = self;
-        drop(Arc::try_unwrap(files).unwrap());
-        let (database, _) = Database::open_read_only(&folder.path().join("config.db")).unwrap();
-        assert_eq!(database.check(), []);
-        database
-    }
-}
+use crate::mounted::Mounted;
 
 /// Waits until `true`: invalidations reach the kernel a moment after the change.
 fn soon(what: &str, mut condition: impl FnMut() -> bool) {
@@ -206,7 +152,7 @@ fn names_of_all_bytes_and_many_of_them() {
         fs::write(node.path("").join(&name), [byte]).unwrap();
         expected.insert(name);
     }
-    for index in 0..2000 {
+    for index in 0..10_000 {
         let name = std::ffi::OsString::from(format!("many-{index}"));
         fs::File::create(node.path("").join(&name)).unwrap();
         expected.insert(name);
@@ -222,7 +168,7 @@ fn names_of_all_bytes_and_many_of_them() {
 #[test]
 fn many_writers_and_readers() {
     let Some(node) = Mounted::start() else { return };
-    let seconds = std::env::var("PVE_TEST_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+    let seconds = std::env::var("PVE_TEST_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
     let end = Instant::now() + Duration::from_secs(seconds);
     let node_ref = &node;
     let counts: Vec<(usize, usize)> = std::thread::scope(|scope| {
