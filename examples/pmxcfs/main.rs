@@ -84,12 +84,31 @@ enum Verb {
     ///
     /// Exit code 0: they are alike; 1: they differ; 2: one cannot be read. A file that changed its place but not its inode is
     /// shown as moved, as a guest is that migrated.
+    #[command(
+        after_help = "Examples:\n  pmxcfs diff config.db.1795534060.bak config.db\n  pmxcfs diff config.db /etc/pve --only nodes/pve1 --names"
+    )]
     Diff(compare::Diff),
     /// Put a file, or what comes from the standard input, into the database
+    ///
+    /// Obeys the rules of the daemon: a file has 1 MiB at most, its directory must exist, and a VMID belongs to one guest of the cluster. Refused
+    /// changes leave nothing behind; the message ends with the error number that a program would get.
+    #[command(
+        after_help = "Examples:\n  pmxcfs put config.db storage.cfg fixed.cfg --dry-run\n  pmxcfs cat config.db user.cfg | sed s/old/new/ | pmxcfs put config.db user.cfg"
+    )]
     Put(edit::Put),
     /// Remove files and directories
+    ///
+    /// Of several paths all are removed, or, if one is refused, none.
+    #[command(
+        after_help = "Example, a lock that a dead node left:\n  pmxcfs rm config.db priv/lock/storage-nas"
+    )]
     Rm(edit::Rm),
     /// Move a file or an empty directory, or migrate a guest that is not running
+    ///
+    /// As on a node, a directory with entries cannot be moved: move what is in it.
+    #[command(
+        after_help = "Example:\n  pmxcfs mv config.db nodes/dead/qemu-server/100.conf nodes/alive/qemu-server"
+    )]
     Mv(edit::Mv),
     /// Make directories
     Mkdir(edit::Mkdir),
