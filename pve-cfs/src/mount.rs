@@ -1,5 +1,41 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mounting a [`FileSystem`] through FUSE, keeping the kernel's caches true, and unmounting it again.
+//!
+//! # What an acknowledged write means
+//!
+//! Nothing is acknowledged before SQLite has committed it, and a commit is one transaction in the write-ahead log. The reference
+//! runs with `synchronous=NORMAL`, as [`Synchronous::Normal`](crate::store::Synchronous::Normal) does: a daemon that is killed
+//! loses nothing, since what it wrote is the kernel's already; a power failure can lose the changes since the log was last copied into the
+//! database, the newest ones first, and never leaves half of one. `fsync` on the mount succeeds without effect. With
+//! [`Synchronous::Full`](crate::store::Synchronous::Full) each change is on the disk before it is acknowledged.
+//!
+//! The tests kill a daemon while programs write, by default for a few seconds; 2200 kills in a row, with `PVE_TEST_KILLS=2200 cargo test
+//! -p pve-cfs --features fuse --test mount what_was`, left each database without a finding, every acknowledged change in it, and none torn.
+//!
+//! # How fast it is
+//!
+//! `cargo bench -p benches --bench cfs_mount`, as root, measures it: daemon and client on one processor, the database in `/dev/shm`.
+//! The first three columns were taken on another, idle machine and are what is to be reached there; the others in one run on a shared
+//! virtual machine whose FUSE is about half as fast, so only the ratio between its two columns says something. "In memory" is a file
+//! system without rules and database that opens each file by a request.
+//!
+//! | | reference | in memory | target | measured | in memory |
+//! |---|---|---|---|---|---|
+//! | create + write 500 B | 15.7k/s | 48k/s | 30k/s | 12.7k/s | 18.7k/s |
+//! | overwrite 500 B | 20.7k/s | 64k/s | 40k/s | 33.7k/s | 35.3k/s |
+//! | temporary file + rename over | 10.0k/s | 29k/s | 20k/s | 7.1k/s | 10.6k/s |
+//! | open + read + close, warm | 47k/s | 84k/s | 80k/s | 188k/s | 53.5k/s |
+//! | stat | 142k/s | 187k/s | 180k/s | 87k/s | 84k/s |
+//! | unlink | 33.7k/s | – | – | 22.8k/s | 39.0k/s |
+//! | list 1,000 names | 1.16 ms | 0.13 ms | 0.2 ms | 0.14 ms | 0.14 ms |
+//! | list 10,000 names, after a change | 131 ms | – | 5 ms | 5.9 ms | 5.0 ms |
+//! | list 10,000 names | – | – | 5 ms | 1.3 ms | 1.3 ms |
+//! | start with 10,000 files | 1000 ms | – | 20 ms | 21 ms | – |
+//! | memory with 10,000 files | 22.9 MB | – | 20 MB | 16.1 MB | – |
+//! | SQLite's transaction alone | 7.4 µs | – | – | 11.1 µs | – |
+//!
+//! What stands between a replacement by renaming and its target is not in this crate: three transactions of SQLite, and the kernel, which
+//! asks for the directory's attributes again after each change in it.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
