@@ -22,6 +22,7 @@ mod cloudinit;
 mod confidential;
 mod cpu;
 mod cpu_models;
+mod custom_models;
 mod display;
 mod drive;
 mod hostpci;
@@ -44,6 +45,7 @@ pub use cloudinit::{CICUSTOM, CiCustom, IPCONFIG, IpConfig, IpConfigError};
 pub use confidential::{AMD_SEV, AmdSev, INTEL_TDX, IntelTdx, SevType, TdxType};
 pub use cpu::{CPU, CUSTOM_CPU, Cpu, CpuFlag, VM_CPU_FLAGS};
 pub use cpu_models::{BUILT_IN_MODELS, CPU_MODELS, CpuModel, Vendor, is_known_cpu_type};
+pub use custom_models::{CustomModel, CustomModels};
 pub use display::{Clipboard, SPICE_ENHANCEMENTS, SpiceEnhancements, VGA, Vga, VgaType, VideoStreaming};
 pub use drive::{
     Aio, Bus, Cache, Discard, Drive, DriveId, EFIDISK, EfiType, IDE, ImageFormat, Media, MsCert, OnReadError,

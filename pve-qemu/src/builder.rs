@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use bstr::{BStr, BString, ByteSlice as _};
 use pve_config::format::Context;
 use pve_config::guest::{VmConfig, VmSection};
-use pve_config::section::Outline;
+use pve_config::vm::CustomModels;
 use pve_storage::{Storage, Storages};
 use pve_volid::VmId;
 
 use crate::argument::Arguments;
-use crate::assembly::{Assembly, truthy};
+use crate::assembly::Assembly;
 use crate::command_line::CommandLine;
 use crate::conf::Conf;
 use crate::cpu::CustomModel;
@@ -100,9 +100,14 @@ impl<'a> Builder<'a> {
             host.usb_mapping.as_bytes(),
             host.dir_mapping.as_bytes(),
         );
-        let custom_models = custom_models(host);
+        let model_names: Option<Vec<_>> =
+            host.cpu_models.is_some().then(|| host.cpu_models().map(BString::from).collect());
+        let context = match &model_names {
+            Some(names) => Context::default().with_cpu_models(names),
+            None => Context::default(),
+        };
+        let custom_models = custom_models(host, &context);
         let custom_names = custom_models.keys().cloned().collect();
-        let model_names = host.cpu_models.is_some().then(|| host.cpu_models().map(BString::from).collect());
         Builder { host, storages, mappings, custom_models, custom_names, model_names }
     }
 
@@ -201,24 +206,22 @@ impl Assembly<'_> {
     }
 }
 
-/// The models of `cpu-models.conf`. Values that do not count are left out.
-fn custom_models(host: &Host) -> HashMap<BString, CustomModel> {
-    let outline = Outline::parse(host.cpu_models_conf.as_bytes());
-    let sections = outline.sections().filter(|section| section.kind == "cpu-model");
-    sections
-        .map(|section| {
-            let value = |key: &str| section.get(key).flatten().filter(|value| truthy(Some(value)));
-            let text = |key: &str| value(key).map(BStr::to_owned);
-            let model = CustomModel {
-                reported_model: text("reported-model"),
-                hidden: value("hidden").is_some(),
-                hv_vendor_id: text("hv-vendor-id"),
-                flags: text("flags"),
-                phys_bits: text("phys-bits"),
-                guest_phys_bits: text("guest-phys-bits"),
-                level: text("level"),
-            };
-            (section.id.to_owned(), model)
-        })
-        .collect()
+/// The models of `cpu-models.conf`.
+fn custom_models(host: &Host, context: &Context<'_>) -> HashMap<BString, CustomModel> {
+    let models = CustomModels::parse(host.cpu_models_conf.as_bytes(), context);
+    let models = models.models().map(|model| {
+        let text = |key: &str| model.text(key).map(BStr::to_owned);
+        let number = |key: &str| model.number(key).map(|number| number.to_string().into());
+        let read = CustomModel {
+            reported_model: model.reported_model().to_owned(),
+            hidden: model.is_hidden(),
+            hv_vendor_id: text("hv-vendor-id"),
+            flags: text("flags"),
+            phys_bits: text("phys-bits"),
+            guest_phys_bits: number("guest-phys-bits"),
+            level: number("level"),
+        };
+        (model.name.to_owned(), read)
+    });
+    models.collect()
 }

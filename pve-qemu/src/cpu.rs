@@ -91,22 +91,15 @@ const HYPERV_WINDOWS_OVMF: u32 = 8;
 const WINDOWS_11: u32 = 11;
 
 /// A custom CPU model of `cpu-models.conf`, keys with a falsy value left out.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct CustomModel {
-    pub(crate) reported_model: Option<BString>,
+    pub(crate) reported_model: BString,
     pub(crate) hidden: bool,
     pub(crate) hv_vendor_id: Option<BString>,
     pub(crate) flags: Option<BString>,
     pub(crate) phys_bits: Option<BString>,
     pub(crate) guest_phys_bits: Option<BString>,
     pub(crate) level: Option<BString>,
-}
-
-impl CustomModel {
-    /// The model that QEMU is given.
-    pub(crate) fn reported_model(&self) -> &[u8] {
-        self.reported_model.as_ref().map_or(models::CUSTOM_DEFAULT.as_bytes(), |model| model.as_bytes())
-    }
 }
 
 impl<'a> Assembly<'a> {
@@ -126,7 +119,7 @@ impl<'a> Assembly<'a> {
         };
         let model: &[u8] = match (cputype, abstract_model, custom) {
             (_, Some(model), _) => model.reported.as_bytes(),
-            (_, _, Some(custom)) => custom.reported_model(),
+            (_, _, Some(custom)) => custom.reported_model.as_bytes(),
             (Some(name), ..) => name,
             (None, ..) => match (self.arch, self.kvm) {
                 (Arch::X86, true) => b"kvm64",
@@ -369,7 +362,7 @@ impl<'a> Assembly<'a> {
             None => return Ok(()),
             Some(name) => match (models::abstract_model(name), self.builder.custom_model(name)) {
                 (Some(model), _) => model.reported.as_bytes(),
-                (None, Some(custom)) => custom.reported_model(),
+                (None, Some(custom)) => custom.reported_model.as_bytes(),
                 (None, None) => name,
             },
         };

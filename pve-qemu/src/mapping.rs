@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 
-use bstr::{BStr, BString, ByteSlice};
-use pve_config::section::{HeaderSyntax, Outline, RawSection};
+use bstr::{BStr, BString};
+use pve_config::mapping::{self, DirectoryMap, DirectoryMapping, PciMap, Resource, UsbMap, UsbMapping};
 
 /// All mappings of a cluster.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +29,7 @@ pub(crate) struct PciEntry {
     pub(crate) node: BString,
     /// Full ids, separated by semicolons.
     pub(crate) path: BString,
-    pub(crate) id: Option<BString>,
+    pub(crate) id: BString,
     pub(crate) iommugroup: Option<BString>,
     pub(crate) subsystem_id: Option<BString>,
 }
@@ -53,17 +53,41 @@ pub(crate) struct DirectoryEntry {
 impl Mappings {
     /// Reads the three files.
     pub(crate) fn new(pci: &[u8], usb: &[u8], directories: &[u8]) -> Self {
-        Mappings {
-            pci: read(pci, |section| PciMapping {
-                mdev: flag(section, "mdev"),
-                live_migration_capable: flag(section, "live-migration-capable"),
-                entries: entries(section).filter_map(PciEntry::read).collect(),
-            }),
-            usb: read(usb, |section| entries(section).filter_map(UsbEntry::read).collect()),
-            directories: read(directories, |section| {
-                entries(section).filter_map(DirectoryEntry::read).collect()
-            }),
-        }
+        let owned = |text: &BStr| text.to_owned();
+        let pci = Resource::Pci.format().parse(pci);
+        let pci = mapping::PciMapping::all(&pci).map(|mapping| {
+            let entry = |map: &PciMap<'_>| PciEntry {
+                node: map.node.to_owned(),
+                path: map.path.to_owned(),
+                id: map.id.to_owned(),
+                iommugroup: map.iommugroup.map(owned),
+                subsystem_id: map.subsystem_id.map(owned),
+            };
+            let read = PciMapping {
+                mdev: mapping.mdev,
+                live_migration_capable: mapping.live_migration_capable,
+                entries: mapping.maps.iter().map(entry).collect(),
+            };
+            (mapping.id.to_owned(), read)
+        });
+        let usb = Resource::Usb.format().parse(usb);
+        let usb = UsbMapping::all(&usb).map(|mapping| {
+            let entry = |map: &UsbMap<'_>| UsbEntry {
+                node: map.node.to_owned(),
+                id: map.id.to_owned(),
+                path: map.path.map(owned),
+            };
+            (mapping.id.to_owned(), mapping.maps.iter().map(entry).collect())
+        });
+        let directories = Resource::Directory.format().parse(directories);
+        let directories = DirectoryMapping::all(&directories).map(|mapping| {
+            let entry = |map: &DirectoryMap<'_>| DirectoryEntry {
+                node: map.node.to_owned(),
+                path: map.path.to_owned(),
+            };
+            (mapping.id.to_owned(), mapping.maps.iter().map(entry).collect())
+        });
+        Mappings { pci: pci.collect(), usb: usb.collect(), directories: directories.collect() }
     }
 
     /// The PCI mapping `id`.
@@ -79,81 +103,5 @@ impl Mappings {
     /// The entries of the directory mapping `id`, of all nodes.
     pub(crate) fn directory(&self, id: &BStr) -> &[DirectoryEntry] {
         self.directories.get(id).map(Vec::as_slice).unwrap_or_default()
-    }
-}
-
-fn read<T>(text: &[u8], make: impl Fn(&RawSection<'_, '_>) -> T) -> HashMap<BString, T> {
-    let outline = Outline::with_syntax(text, HeaderSyntax::IdOnly);
-    outline.sections().map(|section| (section.id.to_owned(), make(&section))).collect()
-}
-
-fn flag(section: &RawSection<'_, '_>, key: &str) -> bool {
-    section.get(key).is_some_and(|value| value.is_none_or(|value| value == "1"))
-}
-
-/// The values of the lines `map`.
-fn entries<'a>(section: &RawSection<'a, '_>) -> impl Iterator<Item = Fields<'a>> {
-    let lines = section.properties.iter().filter(|property| property.key == "map");
-    lines.filter_map(|property| property.value).filter_map(Fields::parse)
-}
-
-/// Keys and values of a property string without default key.
-struct Fields<'a>(Vec<(&'a [u8], &'a [u8])>);
-
-impl<'a> Fields<'a> {
-    fn parse(text: &'a BStr) -> Option<Self> {
-        let mut fields: Vec<(&[u8], &[u8])> = Vec::new();
-        for part in text.split_str(",").filter(|part| !part.trim_ascii().is_empty()) {
-            let (key, value) = part.split_once_str("=")?;
-            if value.is_empty() || fields.iter().any(|(other, _)| *other == key) {
-                return None;
-            }
-            fields.push((key, value));
-        }
-        Some(Fields(fields))
-    }
-
-    fn get(&self, key: &str) -> Option<BString> {
-        self.0.iter().find(|(other, _)| *other == key.as_bytes()).map(|(_, value)| (*value).into())
-    }
-
-    /// Whether there are only these keys.
-    fn has_only(&self, keys: &[&str]) -> bool {
-        self.0.iter().all(|(key, _)| keys.iter().any(|known| known.as_bytes() == *key))
-    }
-}
-
-impl PciEntry {
-    #[allow(clippy::needless_pass_by_value)]
-    fn read(fields: Fields<'_>) -> Option<Self> {
-        let known = ["node", "id", "path", "iommugroup", "subsystem-id", "description"];
-        if !fields.has_only(&known) {
-            return None;
-        }
-        Some(PciEntry {
-            node: fields.get("node")?,
-            path: fields.get("path")?,
-            id: Some(fields.get("id")?),
-            iommugroup: fields.get("iommugroup"),
-            subsystem_id: fields.get("subsystem-id"),
-        })
-    }
-}
-
-impl UsbEntry {
-    #[allow(clippy::needless_pass_by_value)]
-    fn read(fields: Fields<'_>) -> Option<Self> {
-        if !fields.has_only(&["node", "id", "path", "description"]) {
-            return None;
-        }
-        Some(UsbEntry { node: fields.get("node")?, id: fields.get("id")?, path: fields.get("path") })
-    }
-}
-
-impl DirectoryEntry {
-    #[allow(clippy::needless_pass_by_value)]
-    fn read(fields: Fields<'_>) -> Option<Self> {
-        let entry = DirectoryEntry { node: fields.get("node")?, path: fields.get("path")? };
-        (fields.has_only(&["node", "path"]) && entry.path.starts_with(b"/")).then_some(entry)
     }
 }

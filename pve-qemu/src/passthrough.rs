@@ -232,7 +232,7 @@ impl<'a> Assembly<'a> {
                 _ => None,
             };
             let text = |text: &Option<BString>| text.as_ref().map(|text| text.to_str_lossy().into_owned());
-            let mut pairs = vec![("id", Some(actual_id), text(&entry.id))];
+            let mut pairs = vec![("id", Some(actual_id), Some(entry.id.to_str_lossy().into_owned()))];
             if place == 0 {
                 pairs.push(("IOMMU group", group, text(&entry.iommugroup)));
             }

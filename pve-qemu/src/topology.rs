@@ -115,7 +115,7 @@ impl<'a> Assembly<'a> {
             model.reported.as_bytes()
         } else if text.starts_with_str("custom-") {
             let custom = self.builder.custom_model(cputype);
-            custom.map_or(models::CUSTOM_DEFAULT.as_bytes(), |custom| custom.reported_model())
+            custom.map_or(models::CUSTOM_DEFAULT.as_bytes(), |custom| custom.reported_model.as_bytes())
         } else {
             cputype
         };

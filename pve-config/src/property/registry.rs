@@ -2,7 +2,7 @@
 //! All property-string formats, to find them by name.
 
 use super::table::PropertyFormat;
-use crate::{cluster, container, vm};
+use crate::{cluster, container, mapping, vm};
 
 /// Every property-string format.
 #[must_use]
@@ -50,6 +50,9 @@ pub fn formats() -> &'static [&'static PropertyFormat] {
         &cluster::NODE_LOCATION,
         &cluster::PRUNE_BACKUPS,
         &cluster::REMOTE_ENDPOINT,
+        &mapping::DIRECTORY_MAP,
+        &mapping::PCI_MAP,
+        &mapping::USB_MAP,
     ];
     FORMATS
 }
