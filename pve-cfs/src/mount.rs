@@ -34,8 +34,8 @@
 //! | memory with 10,000 files | 22.9 MB | – | 20 MB | 16.1 MB | – |
 //! | SQLite's transaction alone | 7.4 µs | – | – | 11.1 µs | – |
 //!
-//! What stands between a replacement by renaming and its target is not in this crate: three transactions of SQLite, and the kernel, which
-//! asks for the directory's attributes again after each change in it.
+//! A replacement by renaming costs 141 µs of processor time here, 1.49 times the file system in memory, where 1.45 is demanded: about 33 µs
+//! are three transactions of SQLite, the rest is also that the kernel is told to forget the time of what was renamed.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
