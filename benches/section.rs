@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! storage.cfg of 20 and of 20,000 sections: the line scan as the limit, borrowed sections, typed storages.
+//! storage.cfg of 20 sections, of 20,000, and of 60 MB: the line scan as the limit, borrowed sections, lossless document,
+//! typed storages.
 
 use std::hint::black_box;
 
@@ -34,21 +35,33 @@ fn typed(text: &[u8]) -> usize {
 
 fn sections(criterion: &mut Criterion) {
     for count in [20, 20_000] {
-        let text = storage_cfg(count);
-        let mut group = criterion.benchmark_group(format!("storage.cfg, {count} sections"));
-        let bytes = Throughput::ElementsAndBytes { elements: count as u64, bytes: text.len() as u64 };
-        group.throughput(bytes);
-        group.bench_function("line scan", |b| {
-            b.iter(|| memchr::memchr_iter(b'\n', black_box(&text)).fold(0, |sum, at| sum ^ at));
-        });
-        group.bench_function("borrowed sections", |b| b.iter(|| Outline::parse(black_box(&text)).len()));
-        group.bench_function("lossless document", |b| {
-            b.iter(|| Document::parse(black_box(&text)).sections().count());
-        });
-        group.bench_function("typed storages", |b| b.iter(|| typed(black_box(&text))));
-        group.finish();
+        size(criterion, &format!("{count} sections"), &storage_cfg(count), count);
     }
 }
 
-criterion_group!(benches, sections);
+/// 64 MB, to see that the cost grows with the size and no faster.
+fn huge(criterion: &mut Criterion) {
+    let text = storage_cfg(500_000);
+    size(criterion, &format!("{} MB", text.len() >> 20), &text, 500_000);
+}
+
+/// Throughput of one text: everything that is read of it, and the line scan that nothing can beat.
+fn size(criterion: &mut Criterion, name: &str, text: &[u8], count: usize) {
+    let mut group = criterion.benchmark_group(format!("storage.cfg, {name}"));
+    group.throughput(Throughput::ElementsAndBytes { elements: count as u64, bytes: text.len() as u64 });
+    if count > 100_000 {
+        group.sample_size(10);
+    }
+    group.bench_function("line scan", |b| {
+        b.iter(|| memchr::memchr_iter(b'\n', black_box(text)).fold(0, |sum, at| sum ^ at));
+    });
+    group.bench_function("borrowed sections", |b| b.iter(|| Outline::parse(black_box(text)).len()));
+    group.bench_function("lossless document", |b| {
+        b.iter(|| Document::parse(black_box(text)).sections().count());
+    });
+    group.bench_function("typed storages", |b| b.iter(|| typed(black_box(text))));
+    group.finish();
+}
+
+criterion_group!(benches, sections, huge);
 criterion_main!(benches);
