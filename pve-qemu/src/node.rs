@@ -5,6 +5,13 @@
 //! An operation is written once, against [`Node`]. What stands behind it decides what happens: the real node changes
 //! it, a plan notes what would change, a test looks.
 
+#[cfg(unix)]
+mod directory;
+pub mod naming;
+mod rehearsal;
+mod stored;
+mod system;
+
 use std::time::Duration;
 
 use bstr::{BStr, BString};
@@ -12,6 +19,12 @@ use pve_config::guest::GuestKind;
 use pve_storage::Storages;
 use pve_volid::{ImageFormat, StorageId, VmId, VolumeId};
 use serde_json::Value;
+
+#[cfg(unix)]
+pub use directory::DirectoryStore;
+pub use rehearsal::{PlanStep, Rehearsal};
+pub use stored::StoredVolumes;
+pub use system::SystemChance;
 
 use crate::cloudinit::Resolver;
 

@@ -11,10 +11,10 @@ use pve_config::guest::{GuestKind, VmConfig};
 use pve_config::storage::StorageConfig;
 use pve_qemu::node::{
     Chance, ConfigStore, CopyOptions, Facts, FirmwareTemplate, GuestEntry, ListedVolume, LockGuard, LockMode,
-    MachineChange, Machines, Node, Volumes, WorldError,
+    MachineChange, Machines, Node, Volumes, WorldError, naming,
 };
 use pve_storage::{Storage, Storages};
-use pve_volid::{ContentType, FreeName, ImageFormat, StorageId, StorageType, VmId, VolumeId, VolumeType};
+use pve_volid::{ImageFormat, StorageId, StorageType, VmId, VolumeId, VolumeType};
 use serde_json::{Map, Value, json};
 
 use crate::bytes;
@@ -207,15 +207,10 @@ impl World {
 
     /// The name that a new disk of the owner gets.
     fn free_name(&self, storage: &Storage, owner: VmId, format: ImageFormat) -> Result<String, WorldError> {
-        let kind = storage.storage_type().unwrap_or(StorageType::Dir);
-        let mut free = FreeName::for_allocation(kind, owner, Some(format));
-        for volume in self.volumes.borrow().keys() {
-            let (of, name) = self.storage(volume.as_bstr())?;
-            if of.id() == storage.id() {
-                free.see(&name);
-            }
-        }
-        free.name().map_err(|e| WorldError::Other(e.to_string()))
+        let volumes = self.volumes.borrow();
+        let names: Vec<BString> = volumes.keys().filter_map(|volume| self.name_on(storage, volume)).collect();
+        let taken = names.iter().map(|name| name.as_bstr());
+        naming::free_name(storage, owner, format, taken).map_err(|e| WorldError::Other(e.to_string()))
     }
 }
 
@@ -254,11 +249,6 @@ pub(crate) fn vmid(text: &str) -> Result<VmId, String> {
 
 fn mac(prefix: &str) -> String {
     format!("{prefix}{}", MAC.get(prefix.len()..).unwrap_or_default())
-}
-
-/// Whether volumes of the storage are files.
-fn has_path(storage: &Storage) -> bool {
-    storage.plugin().content_directory(storage, ContentType::Images).is_ok()
 }
 
 fn format_of(volname: &[u8]) -> ImageFormat {
@@ -391,7 +381,7 @@ impl Volumes for World {
             Some(name) => name.to_string(),
             None => self.free_name(storage, owner, format)?,
         };
-        let name = if has_path(storage) { format!("{owner}/{name}") } else { name };
+        let name = naming::new_volume(storage, owner, name.as_str().into());
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -403,7 +393,7 @@ impl Volumes for World {
             Some(StorageType::Rbd | StorageType::ZfsPool) => 1 << 20,
             _ => 1,
         };
-        let volid = self.add(storage, name.as_bytes(), bytes.next_multiple_of(unit))?;
+        let volid = self.add(storage, &name, bytes.next_multiple_of(unit))?;
         self.note(format!("alloc {volid} format={format} size_kib={kib}"));
         Ok(volid)
     }
@@ -411,7 +401,7 @@ impl Volumes for World {
     fn free(&self, volume: &BStr) -> Result<(), WorldError> {
         self.try_to("free", volume)?;
         let (storage, name) = self.storage(volume)?;
-        if !has_path(storage) {
+        if !naming::has_directory(storage) {
             self.known(volume)?;
         }
         self.refuse_used_base(storage, &name)?;
@@ -429,19 +419,9 @@ impl Volumes for World {
         self.try_to("clone", base)?;
         let size = self.known(base)?.bytes();
         let (storage, name) = self.storage(base)?;
-        let parsed = storage.volume(&name)?;
-        let format = if has_path(storage) { ImageFormat::Qcow2 } else { ImageFormat::Raw };
-        let file = self.free_name(storage, owner, format)?;
-        let new = match storage.storage_type() {
-            _ if has_path(storage) => {
-                let directory = parsed.owner.map(|digits| digits.as_bstr().to_string()).unwrap_or_default();
-                format!("{directory}/{}/{owner}/{file}", parsed.name)
-            }
-            Some(StorageType::LvmThin) => file,
-            Some(StorageType::Rbd) if snapshot.is_some() => file,
-            _ => format!("{}/{file}", parsed.name),
-        };
-        let volid = self.add(storage, new.as_bytes(), size)?;
+        let file = self.free_name(storage, owner, naming::clone_format(storage))?;
+        let new = naming::linked_clone(&storage.volume(&name)?, snapshot.is_some(), owner, &file);
+        let volid = self.add(storage, &new, size)?;
         self.note(format!("clone {base}{} -> {volid}", at(snapshot)));
         Ok(volid)
     }
@@ -466,8 +446,7 @@ impl Volumes for World {
         self.try_to("create_base", volume)?;
         let size = self.known(volume)?.bytes();
         let (storage, name) = self.storage(volume)?;
-        let (before, file) = split(&name);
-        let base = [before, &file.replacen("vm-", "base-", 1)].concat();
+        let base = naming::base_volume(name.as_bstr());
         self.volumes.borrow_mut().remove(volume);
         let volid = self.add(storage, &base, size)?;
         self.note(format!("create-base {volume} -> {volid}"));
@@ -478,22 +457,13 @@ impl Volumes for World {
         self.try_to("rename", volume)?;
         let size = self.known(volume)?.bytes();
         let (storage, old) = self.storage(volume)?;
-        let (before, _) = split(&old);
         let file = match name {
             Some(name) => name.to_string(),
             None => self.free_name(storage, owner, format_of(&old))?,
         };
-        let new = if has_path(storage) {
-            // DIRECTORY/FILE, or BASE-DIRECTORY/BASE/DIRECTORY/FILE
-            let parts: Vec<&[u8]> = before.split_str("/").filter(|part| !part.is_empty()).collect();
-            let base = parts.split_last().map(|(_, base)| base).unwrap_or_default();
-            let base: String = base.iter().map(|part| format!("{}/", part.as_bstr())).collect();
-            format!("{base}{owner}/{file}")
-        } else {
-            format!("{}{file}", before.as_bstr())
-        };
+        let new = naming::renamed(storage, old.as_bstr(), owner, &file);
         self.volumes.borrow_mut().remove(volume);
-        let volid = self.add(storage, new.as_bytes(), size)?;
+        let volid = self.add(storage, &new, size)?;
         self.note(format!("rename {volume} -> {volid}"));
         Ok(volid)
     }
@@ -571,12 +541,6 @@ impl World {
 
 fn at(snapshot: Option<&BStr>) -> String {
     snapshot.map(|name| format!("@{name}")).unwrap_or_default()
-}
-
-/// What stands before the file name, and the file name.
-fn split(volname: &[u8]) -> (&[u8], &[u8]) {
-    let slash = volname.rfind_byte(b'/').map_or(0, |at| at + 1);
-    volname.split_at(slash)
 }
 
 impl Machines for World {

@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A dry run: operations on guests see a node that changes as they change it, and nothing happens but the plan.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use bstr::{BStr, BString, ByteSlice};
+use pve_config::format::format_size;
+use pve_config::guest::{GuestKind, VmConfig};
+use pve_storage::{Storage, Storages};
+use pve_volid::{ImageFormat, StorageId, VmId, VolumeId, VolumeIdRef, VolumeType};
+use serde_json::{Value, json};
+
+use super::{
+    ConfigStore, CopyOptions, FirmwareTemplate, GuestEntry, ListedVolume, LockGuard, LockMode, MachineChange,
+    Machines, Node, Volumes, WorldError, naming,
+};
+
+/// A step of a plan. Printed, it is a line or, for a configuration, its lines that change.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum PlanStep {
+    /// The file of a VM is written; `before` is `None` if there was none.
+    Write {
+        /// The VM.
+        vmid: VmId,
+        /// The text before.
+        before: Option<BString>,
+        /// The text to be written.
+        after: BString,
+    },
+    /// The file of a VM is removed.
+    Remove {
+        /// The VM.
+        vmid: VmId,
+    },
+    /// The file of a VM goes to another node.
+    MoveTo {
+        /// The VM.
+        vmid: VmId,
+        /// The node.
+        node: String,
+    },
+    /// Something happens on a storage.
+    Volume {
+        /// What: `allocate`, `free`, `clone`, `copy` …
+        action: &'static str,
+        /// The volume it happens to.
+        volume: BString,
+        /// What comes of it, or with what: a new name, a size, a snapshot.
+        detail: String,
+    },
+    /// A running machine is asked to do something.
+    Machine {
+        /// The VM.
+        vmid: VmId,
+        /// What.
+        command: String,
+    },
+}
+
+impl fmt::Display for PlanStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PlanStep::Write { vmid, before, after } => {
+                let verb = if before.is_some() { "write" } else { "create" };
+                write!(f, "{verb} configuration of VM {vmid}")?;
+                let before = before.as_ref().map_or(BStr::new(""), |text| text.as_bstr());
+                for line in before.lines().filter(|line| !has_line(after, line)) {
+                    write!(f, "\n    - {}", line.as_bstr())?;
+                }
+                for line in after.lines().filter(|line| !has_line(before, line)) {
+                    write!(f, "\n    + {}", line.as_bstr())?;
+                }
+                Ok(())
+            }
+            PlanStep::Remove { vmid } => write!(f, "remove configuration of VM {vmid}"),
+            PlanStep::MoveTo { vmid, node } => write!(f, "move configuration of VM {vmid} to node {node}"),
+            PlanStep::Volume { action, volume, detail } if detail.is_empty() => {
+                write!(f, "{action} {volume}")
+            }
+            PlanStep::Volume { action, volume, detail } => write!(f, "{action} {volume} {detail}"),
+            PlanStep::Machine { vmid, command } => write!(f, "tell VM {vmid}: {command}"),
+        }
+    }
+}
+
+fn has_line(text: &[u8], line: &[u8]) -> bool {
+    text.lines().any(|other| other == line)
+}
+
+/// A node on which everything is only rehearsed. Questions go to another node, and what was rehearsed is taken into
+/// account: a volume that would have been made exists from then on, with the name that it would have got.
+///
+/// ```
+/// use pve_qemu::node::{ConfigStore, DirectoryStore, Facts, Node, Rehearsal, StoredVolumes, SystemChance};
+/// # use pve_qemu::node::{MachineChange, Machines, WorldError};
+/// # struct Off;
+/// # impl Machines for Off {
+/// #     fn is_running(&self, _: pve_volid::VmId) -> bool { false }
+/// #     fn qmp(&self, _: pve_volid::VmId, _: &str, _: serde_json::Value, _: Option<std::time::Duration>) -> Result<serde_json::Value, WorldError> { unreachable!() }
+/// #     fn change(&self, _: pve_volid::VmId, _: &MachineChange<'_>) -> Result<(), WorldError> { unreachable!() }
+/// # }
+/// use pve_qemu::snapshot::{SnapshotRequest, create_snapshot};
+/// use pve_storage::{MemoryHost, Session, Storage, Storages};
+///
+/// let directory = tempfile::tempdir()?;
+/// let configs = DirectoryStore::new(directory.path(), "pve1").with_locks_in(directory.path().join("lock"));
+/// configs.create("100".parse()?, "scsi0: vg:vm-100-disk-0\n".into())?;
+/// let storages: Storages =
+///     [Storage::new("vg".parse()?, "lvmthin").with("vgname", "pve").with("thinpool", "data")].into_iter().collect();
+/// let host = MemoryHost::new();
+/// let volumes = StoredVolumes::new(Session::new(&storages, &host, "pve1"), Default::default());
+/// let (facts, machines) = (Facts::default(), Off);
+/// let node = Node { configs: &configs, volumes: &volumes, machines: &machines, chance: &SystemChance, facts: &facts };
+///
+/// let rehearsal = Rehearsal::new(node);
+/// create_snapshot(rehearsal.node(), "100".parse()?, SnapshotRequest::new("before"), None)?;
+/// let steps: Vec<String> = rehearsal.steps().iter().map(ToString::to_string).collect();
+/// assert_eq!(steps[1], "snapshot vg:vm-100-disk-0 @before");
+/// assert_eq!(configs.read("100".parse()?)?.unwrap().1, "scsi0: vg:vm-100-disk-0\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Rehearsal<'a> {
+    node: Node<'a>,
+    /// Files that were changed; `None`: removed.
+    files: RefCell<BTreeMap<VmId, Option<(GuestEntry, BString)>>>,
+    /// Volumes that were changed; `None`: gone.
+    volumes: RefCell<BTreeMap<BString, Option<(u64, ImageFormat)>>>,
+    steps: RefCell<Vec<PlanStep>>,
+}
+
+impl<'a> Rehearsal<'a> {
+    /// A rehearsal on this node, nothing done yet.
+    #[must_use]
+    pub fn new(node: Node<'a>) -> Self {
+        let (files, volumes, steps) = Default::default();
+        Rehearsal { node, files, volumes, steps }
+    }
+
+    /// The node as operations see it.
+    #[must_use]
+    pub fn node(&self) -> Node<'_> {
+        let Node { chance, facts, .. } = self.node;
+        Node { configs: self, volumes: self, machines: self, chance, facts }
+    }
+
+    /// What would be done, in order.
+    #[must_use]
+    pub fn steps(&self) -> Vec<PlanStep> {
+        self.steps.borrow().clone()
+    }
+
+    fn plan(&self, step: PlanStep) {
+        self.steps.borrow_mut().push(step);
+    }
+
+    fn plan_volume(&self, action: &'static str, volume: &BStr, detail: impl Into<String>) {
+        self.plan(PlanStep::Volume { action, volume: volume.to_owned(), detail: detail.into() });
+    }
+
+    fn storage_of<'s>(&'s self, volume: &'s BStr) -> Result<(&'s Storage, &'s BStr), WorldError> {
+        let id = VolumeIdRef::from_bytes(volume).map_err(pve_storage::Error::from)?;
+        Ok((self.node.volumes.storages().require(id.storage().as_str())?, id.volname()))
+    }
+
+    /// The name of a new disk.
+    fn free_name(&self, storage: &Storage, owner: VmId, format: ImageFormat) -> Result<String, WorldError> {
+        let images = self.images(storage.id(), Some(owner))?;
+        let taken = images.iter().map(|image| image.volid.volname());
+        naming::free_name(storage, owner, format, taken).map_err(|error| WorldError::Other(error.to_string()))
+    }
+
+    fn add(
+        &self,
+        storage: &Storage,
+        volname: &BStr,
+        size: u64,
+        format: ImageFormat,
+    ) -> Result<VolumeId, WorldError> {
+        let volid = storage.volid(volname)?;
+        self.volumes.borrow_mut().insert(volid.as_bstr().to_owned(), Some((size, format)));
+        Ok(volid)
+    }
+
+    fn forget(&self, volume: &BStr) {
+        self.volumes.borrow_mut().insert(volume.to_owned(), None);
+    }
+}
+
+impl ConfigStore for Rehearsal<'_> {
+    fn node(&self) -> &str {
+        self.node.configs.node()
+    }
+
+    fn guests(&self) -> Result<Vec<GuestEntry>, WorldError> {
+        let files = self.files.borrow();
+        let mut guests = self.node.configs.guests()?;
+        guests.retain(|guest| !files.contains_key(&guest.vmid));
+        guests.extend(files.values().flatten().map(|(entry, _)| entry.clone()));
+        guests.sort_by_key(|guest| guest.vmid);
+        Ok(guests)
+    }
+
+    fn read(&self, vmid: VmId) -> Result<Option<(GuestEntry, BString)>, WorldError> {
+        match self.files.borrow().get(&vmid) {
+            Some(file) => Ok(file.clone()),
+            None => self.node.configs.read(vmid),
+        }
+    }
+
+    fn write(&self, vmid: VmId, text: &BStr) -> Result<(), WorldError> {
+        let Some((entry, before)) =
+            self.read(vmid)?.filter(|(entry, _)| entry.node == ConfigStore::node(self))
+        else {
+            return Err(WorldError::Config {
+                vmid,
+                reason: format!("it is not on node {}", ConfigStore::node(self)),
+            });
+        };
+        self.plan(PlanStep::Write { vmid, before: Some(before), after: text.to_owned() });
+        self.files.borrow_mut().insert(vmid, Some((entry, text.to_owned())));
+        Ok(())
+    }
+
+    fn create(&self, vmid: VmId, text: &BStr) -> Result<(), WorldError> {
+        if let Some((entry, _)) = self.read(vmid)? {
+            let reason = format!("the id is taken on node {}; choose another", entry.node);
+            return Err(WorldError::Config { vmid, reason });
+        }
+        self.plan(PlanStep::Write { vmid, before: None, after: text.to_owned() });
+        let entry = GuestEntry { vmid, kind: GuestKind::Qemu, node: ConfigStore::node(self).to_owned() };
+        self.files.borrow_mut().insert(vmid, Some((entry, text.to_owned())));
+        Ok(())
+    }
+
+    fn remove(&self, vmid: VmId) -> Result<(), WorldError> {
+        self.plan(PlanStep::Remove { vmid });
+        self.files.borrow_mut().insert(vmid, None);
+        Ok(())
+    }
+
+    fn move_to(&self, vmid: VmId, node: &str) -> Result<(), WorldError> {
+        self.plan(PlanStep::MoveTo { vmid, node: node.to_owned() });
+        if let Some((mut entry, text)) = self.read(vmid)? {
+            node.clone_into(&mut entry.node);
+            self.files.borrow_mut().insert(vmid, Some((entry, text)));
+        }
+        Ok(())
+    }
+
+    fn file(&self, path: &str) -> Result<Option<BString>, WorldError> {
+        self.node.configs.file(path)
+    }
+
+    /// Nothing is locked: nothing changes.
+    fn lock(&self, _: VmId, _: LockMode, _: Duration) -> Result<Box<dyn LockGuard>, WorldError> {
+        struct Nothing;
+        impl LockGuard for Nothing {}
+        Ok(Box::new(Nothing))
+    }
+}
+
+impl Volumes for Rehearsal<'_> {
+    fn storages(&self) -> &Storages {
+        self.node.volumes.storages()
+    }
+
+    fn images(&self, storage: &StorageId, owner: Option<VmId>) -> Result<Vec<ListedVolume>, WorldError> {
+        let volumes = self.volumes.borrow();
+        let mut images = self.node.volumes.images(storage, owner)?;
+        images.retain(|image| !volumes.contains_key(image.volid.as_bstr()));
+        let storage = self.storages().require(storage.as_str())?;
+        for (volid, (size, format)) in volumes.iter().filter_map(|(volid, known)| Some((volid, (*known)?))) {
+            let Ok((of, name)) = self.storage_of(volid.as_bstr()) else { continue };
+            let Ok(parsed) = of.volume(name) else { continue };
+            let its_owner = parsed.owner.and_then(|digits| digits.vmid());
+            if of.id() == storage.id()
+                && parsed.vtype == VolumeType::Images
+                && (owner.is_none() || its_owner == owner)
+            {
+                let mut image = ListedVolume::new(storage.volid(name)?, size, format);
+                image.owner = its_owner;
+                images.push(image);
+            }
+        }
+        Ok(images)
+    }
+
+    fn size(&self, volume: &BStr) -> Result<(u64, ImageFormat), WorldError> {
+        match self.volumes.borrow().get(volume) {
+            Some(Some(known)) => Ok(*known),
+            Some(None) => Err(WorldError::Other(format!("volume {volume} would not exist any more"))),
+            None => self.node.volumes.size(volume),
+        }
+    }
+
+    fn volume_at(&self, path: &BStr) -> Result<Option<VolumeId>, WorldError> {
+        self.node.volumes.volume_at(path)
+    }
+
+    fn allocate(
+        &self,
+        storage: &StorageId,
+        owner: VmId,
+        format: ImageFormat,
+        name: Option<&BStr>,
+        kib: f64,
+    ) -> Result<VolumeId, WorldError> {
+        let storage = self.storages().require(storage.as_str())?;
+        let file = match name {
+            Some(name) => name.to_owned(),
+            None => self.free_name(storage, owner, format)?.into(),
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a size that was made of bytes"
+        )]
+        let size = (kib.max(0.0) * 1024.0).round() as u64;
+        let volname = naming::new_volume(storage, owner, file.as_bstr());
+        let volid = self.add(storage, volname.as_bstr(), size, format)?;
+        self.plan_volume("allocate", volid.as_bstr(), format!("({format}, {})", format_size(size)));
+        Ok(volid)
+    }
+
+    fn free(&self, volume: &BStr) -> Result<(), WorldError> {
+        self.plan_volume("free", volume, "");
+        self.forget(volume);
+        Ok(())
+    }
+
+    fn clone_linked(
+        &self,
+        base: &BStr,
+        snapshot: Option<&BStr>,
+        owner: VmId,
+    ) -> Result<VolumeId, WorldError> {
+        let (size, _) = self.size(base)?;
+        let (storage, name) = self.storage_of(base)?;
+        let format = naming::clone_format(storage);
+        let file = self.free_name(storage, owner, format)?;
+        let volname = naming::linked_clone(&storage.volume(name)?, snapshot.is_some(), owner, &file);
+        let volid = self.add(storage, volname.as_bstr(), size, format)?;
+        self.plan_volume("clone", base, format!("{}-> {volid}", at(snapshot)));
+        Ok(volid)
+    }
+
+    fn copy(
+        &self,
+        source: &BStr,
+        snapshot: Option<&BStr>,
+        target: &BStr,
+        _: CopyOptions,
+    ) -> Result<(), WorldError> {
+        self.plan_volume("copy", source, format!("{}-> {target}", at(snapshot)));
+        Ok(())
+    }
+
+    fn write_firmware(&self, template: FirmwareTemplate, target: &BStr) -> Result<(), WorldError> {
+        self.plan_volume("copy", template.path.as_str().into(), format!("-> {target}"));
+        Ok(())
+    }
+
+    fn create_base(&self, volume: &BStr) -> Result<VolumeId, WorldError> {
+        let (size, format) = self.size(volume)?;
+        let (storage, name) = self.storage_of(volume)?;
+        let volid = self.add(storage, naming::base_volume(name).as_bstr(), size, format)?;
+        self.forget(volume);
+        self.plan_volume("make a base of", volume, format!("-> {volid}"));
+        Ok(volid)
+    }
+
+    fn rename(&self, volume: &BStr, owner: VmId, name: Option<&BStr>) -> Result<VolumeId, WorldError> {
+        let (size, format) = self.size(volume)?;
+        let (storage, old) = self.storage_of(volume)?;
+        let file = match name {
+            Some(name) => name.to_str_lossy().into_owned(),
+            None => self.free_name(storage, owner, format)?,
+        };
+        let volname = naming::renamed(storage, old, owner, &file);
+        let volid = self.add(storage, volname.as_bstr(), size, format)?;
+        self.forget(volume);
+        self.plan_volume("rename", volume, format!("-> {volid}"));
+        Ok(volid)
+    }
+
+    fn resize(&self, volume: &BStr, size: u64, _: bool) -> Result<(), WorldError> {
+        let (_, format) = self.size(volume)?;
+        self.volumes.borrow_mut().insert(volume.to_owned(), Some((size, format)));
+        self.plan_volume("resize", volume, format!("to {}", format_size(size)));
+        Ok(())
+    }
+
+    fn create_snapshot(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError> {
+        self.plan_volume("snapshot", volume, format!("@{snapshot}"));
+        Ok(())
+    }
+
+    fn delete_snapshot(&self, volume: &BStr, snapshot: &BStr, _: bool) -> Result<(), WorldError> {
+        self.plan_volume("delete snapshot of", volume, format!("@{snapshot}"));
+        Ok(())
+    }
+
+    fn check_rollback(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError> {
+        self.node.volumes.check_rollback(volume, snapshot)
+    }
+
+    fn rollback(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError> {
+        self.plan_volume("roll back", volume, format!("@{snapshot}"));
+        Ok(())
+    }
+
+    fn activate(&self, _: &[&BStr]) -> Result<(), WorldError> {
+        Ok(())
+    }
+
+    fn deactivate(&self, _: &[&BStr]) -> Result<(), WorldError> {
+        Ok(())
+    }
+
+    fn write_cloudinit(&self, _: VmId, _: &VmConfig<'_>, volume: &BStr) -> Result<(), WorldError> {
+        self.plan_volume("write cloud-init image to", volume, "");
+        Ok(())
+    }
+}
+
+impl Machines for Rehearsal<'_> {
+    fn is_running(&self, vmid: VmId) -> bool {
+        self.node.machines.is_running(vmid)
+    }
+
+    fn qmp(
+        &self,
+        vmid: VmId,
+        command: &str,
+        arguments: Value,
+        timeout: Option<Duration>,
+    ) -> Result<Value, WorldError> {
+        if command == "query-savevm" {
+            return Ok(json!({ "status": "completed" }));
+        }
+        if command.starts_with("query-") {
+            return self.node.machines.qmp(vmid, command, arguments, timeout);
+        }
+        self.plan(PlanStep::Machine { vmid, command: format!("{command} {arguments}") });
+        Ok(json!({}))
+    }
+
+    fn change(&self, vmid: VmId, change: &MachineChange<'_>) -> Result<(), WorldError> {
+        self.plan(PlanStep::Machine { vmid, command: format!("{change:?}") });
+        Ok(())
+    }
+}
+
+fn at(snapshot: Option<&BStr>) -> String {
+    snapshot.map(|name| format!("@{name} ")).unwrap_or_default()
+}

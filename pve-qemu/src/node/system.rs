@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The clock and the dice of this machine.
+
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::Read;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bstr::BString;
+
+use super::Chance;
+use crate::cloudinit::{Salt, hash_password};
+
+/// The clock and the random numbers of this machine.
+///
+/// ```
+/// use pve_qemu::node::{Chance, SystemChance};
+///
+/// let mac = SystemChance.mac("bc:24:11");
+/// assert!(mac.starts_with("BC:24:11:") && mac.len() == 17);
+/// assert_ne!(SystemChance.uuid(), SystemChance.uuid());
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemChance;
+
+impl Chance for SystemChance {
+    fn now(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    }
+
+    fn uuid(&self) -> String {
+        let number = u128::from_le_bytes(random());
+        // version 4, variant 10
+        let number = number & !(0xf << 76) & !(0b11 << 62) | (4 << 76) | (0b10 << 62);
+        let digits = format!("{number:032x}");
+        let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
+        format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+    }
+
+    fn mac(&self, prefix: &str) -> String {
+        let bytes: [u8; 6] = random();
+        let mut digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+        if let [first, ..] = bytes
+            && let Some(text) = digits.first_mut()
+        {
+            // nobody's address, and not one of a group
+            *text = format!("{:02X}", first & 0xfe | 0x02);
+        }
+        let random = digits.join(":");
+        let prefix = prefix.to_ascii_uppercase();
+        let rest = random.get(prefix.len()..).unwrap_or_default();
+        format!("{prefix}{rest}")
+    }
+
+    fn crypt(&self, password: &[u8]) -> BString {
+        hash_password(password, Salt::from_entropy(random())).into()
+    }
+
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+/// Random bytes of the operating system.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+    if read.is_err() {
+        // without that device: the keys of the standard library's hash maps come from the system as well
+        for chunk in bytes.chunks_mut(8) {
+            let random = RandomState::new().hash_one(0).to_le_bytes();
+            chunk.iter_mut().zip(random).for_each(|(byte, random)| *byte = random);
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_says_that_it_is_random() {
+        let uuid = SystemChance.uuid();
+        let letters: Vec<char> = uuid.chars().collect();
+        assert_eq!((letters.len(), letters[14]), (36, '4'), "{uuid}");
+        assert!(matches!(letters[19], '8' | '9' | 'a' | 'b'), "{uuid}");
+    }
+}
