@@ -206,8 +206,9 @@ impl<'a> Assembly<'a> {
         self.choose_machine()?;
         self.boot = BootOrder::of(&self.conf, &self.drives);
 
-        let mut program = Arguments::default();
+        let mut program = std::mem::take(&mut self.main);
         self.put_program(&mut program);
+        self.main = program;
         self.put_process();
         self.put_smbios();
         self.put_firmware()?;
@@ -243,14 +244,14 @@ impl<'a> Assembly<'a> {
         self.put_virtiofs()?;
         self.put_bridges();
         self.put_power_states();
-        self.finish(program)
+        self.finish()
     }
 
     /// Joins the lists and adds the tail.
-    fn finish(&mut self, mut command: Arguments) -> Step<CommandLine> {
+    fn finish(&mut self) -> Step<CommandLine> {
         self.put_machine_flags();
-        command.reserve(&[&self.main, &self.front, &self.devices]);
-        command.append(&self.main);
+        let mut command = std::mem::take(&mut self.main);
+        command.reserve(&[&self.front, &self.devices]);
         command.append(&self.front);
         command.append(&self.devices);
         if !self.rtc.is_empty() {

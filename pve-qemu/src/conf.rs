@@ -20,15 +20,24 @@ const TEMPLATE_SETS: &[(&str, &str)] = &[("kvm", "0"), ("vga", "none")];
 /// One section of a configuration.
 #[derive(Clone)]
 pub(crate) struct Conf<'a> {
-    section: &'a VmSection<'a>,
     template: bool,
-    /// A bit for each key that is there: most options that are asked for are not, and are found so at once.
-    present: u64,
+    /// Entries by the hash of their key, as number of the entry plus one: 0 where there is none.
+    slots: [u16; SLOTS],
+    /// All entries, in the order of the section.
+    entries: SmallVec<[Entry<'a>; 32]>,
     /// Options with a number, sorted by name and number.
     numbered: SmallVec<[Numbered<'a>; 16]>,
     context: Context<'a>,
     /// Property strings that many steps read.
     parsed: Parsed<'a>,
+}
+
+/// An entry of the section, and the one before it in the same slot.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    key: &'a BStr,
+    value: &'a BStr,
+    before: u16,
 }
 
 /// Values of options that many steps read, parsed once.
@@ -83,9 +92,13 @@ impl<'a> Conf<'a> {
     pub(crate) fn new(section: &'a VmSection<'a>, context: Context<'a>) -> Self {
         let template = section.truthy("template").is_some();
         let mut numbered: SmallVec<[Numbered<'a>; 16]> = SmallVec::new();
-        let mut present = 0;
+        let mut slots = [0; SLOTS];
+        let mut entries: SmallVec<[Entry<'a>; 32]> = SmallVec::new();
         for (key, value) in section.iter() {
-            present |= key_bit(key);
+            if let Some(slot) = slots.get_mut(slot_of(key)) {
+                entries.push(Entry { key, value, before: *slot });
+                *slot = u16::try_from(entries.len()).unwrap_or(0);
+            }
             let Some((option, Some(number))) = VM.find(key) else { continue };
             let is_drive = matches!(option.name, "ide" | "sata" | "scsi" | "virtio");
             if let Ok(number) = u8::try_from(number)
@@ -95,7 +108,7 @@ impl<'a> Conf<'a> {
             }
         }
         numbered.sort_unstable_by_key(|entry| (entry.option.name, entry.number));
-        let mut conf = Conf { section, template, present, numbered, context, parsed: Parsed::default() };
+        let mut conf = Conf { template, slots, entries, numbered, context, parsed: Parsed::default() };
         conf.parsed = Parsed {
             cpu: conf.parse_single("cpu"),
             machine: conf.parse_single("machine"),
@@ -119,10 +132,14 @@ impl<'a> Conf<'a> {
                 return None;
             }
         }
-        if self.present & key_bit(name.as_bytes()) == 0 {
-            return None;
+        let mut at = *self.slots.get(slot_of(name.as_bytes()))?;
+        while let Some(entry) = self.entries.get(usize::from(at).checked_sub(1)?) {
+            if entry.key == name {
+                return Some(entry.value);
+            }
+            at = entry.before;
         }
-        self.section.get(name)
+        None
     }
 
     /// The value of an option without number, if it counts.
@@ -171,12 +188,15 @@ impl<'a> Conf<'a> {
     }
 }
 
-/// The bit of a key among 64: keys that differ mostly have different ones.
-fn key_bit(key: &[u8]) -> u64 {
-    let byte = |at: usize| u32::from(key.get(at).copied().unwrap_or(0));
+/// Number of slots for keys: most options that are asked for are not there, and are found so at once.
+const SLOTS: usize = 128;
+
+/// The slot of a key: keys that differ mostly have different ones.
+fn slot_of(key: &[u8]) -> usize {
+    let byte = |at: usize| usize::from(key.get(at).copied().unwrap_or(0));
     let mixed = byte(0).wrapping_mul(31)
         ^ byte(2).wrapping_mul(7)
         ^ byte(key.len().saturating_sub(1))
-        ^ (key.len() as u32) << 3;
-    1 << (mixed & 63)
+        ^ key.len() << 3;
+    mixed % SLOTS
 }
