@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pve_cfs::Database;
 use pve_cfs::clock::ManualClock;
@@ -54,7 +55,13 @@ impl Mounted {
     pub(crate) fn finish(mut self) -> Database {
         self.mount.take().unwrap().unmount().unwrap();
         let Self { files, folder, .. } = self;
-        drop(Arc::try_unwrap(files).unwrap());
+        // a thread that answered the kernel last may let go a moment after the unmount
+        let patience = Instant::now() + Duration::from_secs(10);
+        while Arc::strong_count(&files) > 1 {
+            assert!(Instant::now() < patience, "threads of the mount live on after the unmount");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(files);
         let (database, _) = Database::open_read_only(&folder.path().join("config.db")).unwrap();
         assert_eq!(database.check(), []);
         database
