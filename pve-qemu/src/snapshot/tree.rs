@@ -33,10 +33,10 @@ pub struct SnapshotNode<'c> {
 /// use pve_config::guest::VmConfig;
 /// use pve_qemu::snapshot::snapshot_tree;
 ///
-/// let text = b"parent: b\n[a]\nsnaptime: 1\n[b]\nparent: a\nsnaptime: 2\n[c]\nparent: a\nsnaptime: 3\n";
+/// let text = b"parent: s2\n\n[s1]\nsnaptime: 1\n\n[s2]\nparent: s1\nsnaptime: 2\n\n[s3]\nparent: s1\nsnaptime: 3\n";
 /// let (config, _) = VmConfig::parse(text);
 /// let tree: Vec<String> = snapshot_tree(&config).iter().map(|node| format!("{}{}", " ".repeat(node.depth), node.name)).collect();
-/// assert_eq!(tree, ["a", " b", "  current", " c"]);
+/// assert_eq!(tree, ["s1", " s2", "  current", " s3"]);
 /// ```
 #[must_use]
 pub fn snapshot_tree<'c>(config: &'c VmConfig<'_>) -> Vec<SnapshotNode<'c>> {
