@@ -6,11 +6,14 @@
 #[path = "../fuzz/checks/guest_conf.rs"]
 mod guest_conf;
 
+mod laws;
+
+use laws::{SIZE, laws, numbered, repeated};
 use proptest::prelude::*;
 use pve_config::guest::{Lxc, LxcConfig, Qemu, VmConfig};
 
-fn texts() -> impl Strategy<Value = Vec<u8>> {
-    let line = prop_oneof![
+fn lines() -> impl Strategy<Value = String> {
+    prop_oneof![
         4 => "(cores|sockets|smp|vcpus|memory|swap): ?[0-9]{1,3}",
         2 => "(scsi|ide|mp|unused)[0-3]: (local:[ab]|none|/dev/x)(,size=[0-9]G|,mp=/x|,media=cdrom|,x=y)?",
         1 => "(cdrom|ide2): (none|local:vm-1-cloudinit)",
@@ -22,9 +25,7 @@ fn texts() -> impl Strategy<Value = Vec<u8>> {
         1 => ".?snapstate: (delete|prepare)",
         1 => "lxc\\.(cap\\.drop|environment\\.runtime|utsname|x) ?[:=] ?[a-z=\0]{0,4}",
         1 => "\\PC{0,8}",
-    ];
-    (prop::collection::vec(line, 0..14), any::<bool>())
-        .prop_map(|(lines, end)| (lines.join("\n") + if end { "\n" } else { "" }).into_bytes())
+    ]
 }
 
 fn check(text: &[u8]) {
@@ -32,35 +33,12 @@ fn check(text: &[u8]) {
     guest_conf::check::<Lxc>(text);
 }
 
-proptest! {
-    #[test]
-    fn likely_texts(text in texts()) {
-        check(&text);
-    }
-
-    #[test]
-    fn damaged_texts(text in texts(), at in any::<prop::sample::Index>(), byte: u8) {
-        let mut text = text;
-        if !text.is_empty() {
-            let at = at.index(text.len());
-            text[at] = byte;
-        }
-        check(&text);
-    }
-
-    #[test]
-    fn arbitrary_bytes(text in prop::collection::vec(any::<u8>(), 0..200)) {
-        check(&text);
-    }
-}
+laws!(lines, 14, check);
 
 /// Long lines, many lines, many sections: read and written without loss of time or data. The sizes are such that
 /// a cost that grows with the square would be felt.
 #[test]
 fn extreme_texts() {
-    const SIZE: usize = 1 << 20;
-    let repeated = |unit: &str| unit.repeat(SIZE / unit.len()).into_bytes();
-    let numbered = |unit: &dyn Fn(usize) -> String| (0..SIZE / 8).map(unit).collect::<String>().into_bytes();
     let texts = [
         repeated("a"),
         repeated(" "),
@@ -79,10 +57,13 @@ fn extreme_texts() {
         [b"cores: ".to_vec(), repeated("9")].concat(),
         [b"scsi0: local:a".to_vec(), repeated(",")].concat(),
         [b"tags: ".to_vec(), repeated("a;")].concat(),
-        numbered(&|number| format!("[s{number}]\n")),
-        numbered(&|number| format!("foo{}: 1\n", number * 7919 % 100_003)),
-        [b"[special:cloudinit]\n".to_vec(), numbered(&|number| format!("a{}: 1\n", number * 7919 % 100_003))]
-            .concat(),
+        numbered(SIZE / 8, |number| format!("[s{number}]\n")),
+        numbered(SIZE / 8, |number| format!("foo{}: 1\n", number * 7919 % 100_003)),
+        [
+            b"[special:cloudinit]\n".to_vec(),
+            numbered(SIZE / 8, |number| format!("a{}: 1\n", number * 7919 % 100_003)),
+        ]
+        .concat(),
     ];
     for text in &texts {
         let (vm, found) = VmConfig::parse(text);

@@ -6,12 +6,15 @@
 #[path = "../fuzz/checks/interfaces.rs"]
 mod interfaces;
 
+mod laws;
+
 use interfaces::check;
+use laws::{SIZE, laws, numbered, repeated};
 use proptest::prelude::*;
 use pve_config::network::{Document, Network};
 
-fn texts() -> impl Strategy<Value = Vec<u8>> {
-    let line = prop_oneof![
+fn lines() -> impl Strategy<Value = String> {
+    prop_oneof![
         4 => "iface (e0|e1|b|v5|e0\\.5|vlan7)( (inet|inet6)( (static|dhcp|manual|loopback))?)?( inherits e0)?",
         2 => "(auto|allow-hotplug|no-scripts) (e0|b)( e1)?",
         3 => "[ \t](address|gateway) (10\\.0\\.0\\.[0-9](/24)?|fd00::[0-9](/64)?|x)",
@@ -20,40 +23,15 @@ fn texts() -> impl Strategy<Value = Vec<u8>> {
         1 => "(mapping e\\*|script /x|map a|source /x|rename a=b)",
         1 => "|#.?| |.{0,3}\\\\|mtu 5\r",
         1 => "\\PC{0,8}",
-    ];
-    (prop::collection::vec(line, 0..20), any::<bool>())
-        .prop_map(|(lines, end)| (lines.join("\n") + if end { "\n" } else { "" }).into_bytes())
+    ]
 }
 
-proptest! {
-    #[test]
-    fn likely_texts(text in texts()) {
-        check(&text);
-    }
-
-    #[test]
-    fn damaged_texts(text in texts(), at in any::<prop::sample::Index>(), byte: u8) {
-        let mut text = text;
-        if !text.is_empty() {
-            let at = at.index(text.len());
-            text[at] = byte;
-        }
-        check(&text);
-    }
-
-    #[test]
-    fn arbitrary_bytes(text in prop::collection::vec(any::<u8>(), 0..200)) {
-        check(&text);
-    }
-}
+laws!(lines, 20, check);
 
 /// Long lines, many lines, many stanzas: read without loss of time or data. The sizes are such that a cost that grows
 /// with the square would be felt.
 #[test]
 fn extreme_texts() {
-    const SIZE: usize = 1 << 20;
-    let repeated = |unit: &str| unit.repeat(SIZE / unit.len()).into_bytes();
-    let numbered = |unit: &dyn Fn(usize) -> String| (0..SIZE / 16).map(unit).collect::<String>().into_bytes();
     let texts = [
         repeated("a"),
         repeated("\n"),
@@ -68,11 +46,11 @@ fn extreme_texts() {
         [b"iface a\n".to_vec(), repeated(" address 1.2.3.4/24\n gateway 1.2.3.4\n")].concat(),
         [b"iface a\n bridge-ports ".to_vec(), repeated("x ")].concat(),
         repeated("mapping a\n"),
-        numbered(&|number| format!("auto e{number}\niface e{number} inet dhcp\n")),
-        numbered(&|number| {
+        numbered(SIZE / 16, |number| format!("auto e{number}\niface e{number} inet dhcp\n")),
+        numbered(SIZE / 16, |number| {
             format!("iface e{number} inet dhcp inherits e{}\n up x\n", number.wrapping_sub(1))
         }),
-        numbered(&|number| format!("allow-c{number} e\n")),
+        numbered(SIZE / 16, |number| format!("allow-c{number} e\n")),
         vec![0xff; SIZE],
     ];
     for text in &texts {

@@ -9,10 +9,13 @@ mod section_file;
 #[path = "../fuzz/checks/storage_cfg.rs"]
 mod storage_cfg;
 
+mod laws;
+
+use laws::{SIZE, laws, numbered, repeated};
 use proptest::prelude::*;
 
-fn texts() -> impl Strategy<Value = Vec<u8>> {
-    let line = prop_oneof![
+fn lines() -> impl Strategy<Value = String> {
+    prop_oneof![
         3 => "(aa|bb|dir|nfs|lvm|lvmthin|zfspool|rbd|pbs|esxi|cephfs|DIR|x): ?(a1|b2|local|x-|y)",
         1 => "\n|0|#.?| |\r",
         2 => "[\t ](name|size|on|map|must|comment|disable|type)( [0-9a-c ]{1,6}\r?)?",
@@ -22,9 +25,7 @@ fn texts() -> impl Strategy<Value = Vec<u8>> {
         1 => "\t(content-dirs (iso|images|import)=[a./]{1,3}|prune-backups keep-(all|last)=[01]|bwlimit clone=[0-9])",
         1 => "(a1|b2)",
         1 => "\\PC{0,8}",
-    ];
-    (prop::collection::vec(line, 0..20), any::<bool>())
-        .prop_map(|(lines, end)| (lines.join("\n") + if end { "\n" } else { "" }).into_bytes())
+    ]
 }
 
 fn check(text: &[u8]) {
@@ -32,35 +33,12 @@ fn check(text: &[u8]) {
     storage_cfg::check(text);
 }
 
-proptest! {
-    #[test]
-    fn likely_texts(text in texts()) {
-        check(&text);
-    }
-
-    #[test]
-    fn damaged_texts(text in texts(), at in any::<prop::sample::Index>(), byte: u8) {
-        let mut text = text;
-        if !text.is_empty() {
-            let at = at.index(text.len());
-            text[at] = byte;
-        }
-        check(&text);
-    }
-
-    #[test]
-    fn arbitrary_bytes(text in prop::collection::vec(any::<u8>(), 0..200)) {
-        check(&text);
-    }
-}
+laws!(lines, 20, check);
 
 /// Long lines, many lines, many sections: read and written without loss of time or data. The sizes are such that
 /// a cost that grows with the square would be felt.
 #[test]
 fn extreme_texts() {
-    const SIZE: usize = 1 << 20;
-    let repeated = |unit: &str| unit.repeat(SIZE / unit.len()).into_bytes();
-    let numbered = |unit: &dyn Fn(usize) -> String| (0..SIZE / 16).map(unit).collect::<String>().into_bytes();
     let texts = [
         repeated("a"),
         repeated(" "),
@@ -76,9 +54,9 @@ fn extreme_texts() {
         [b"dir: a1\n\tpath /".to_vec(), repeated("a/")].concat(),
         [b"dir: a1\n\tpath /a\n\tnodes ".to_vec(), repeated("a,")].concat(),
         vec![0xff; SIZE],
-        numbered(&|number| format!("dir: d{number}\n\tpath /a\n\n")),
-        numbered(&|number| format!("foo: d{number}\n\tpath /a\n\n")),
-        numbered(&|number| format!("lvm: d{number}\n\tvgname a\n\n")),
+        numbered(SIZE / 16, |number| format!("dir: d{number}\n\tpath /a\n\n")),
+        numbered(SIZE / 16, |number| format!("foo: d{number}\n\tpath /a\n\n")),
+        numbered(SIZE / 16, |number| format!("lvm: d{number}\n\tvgname a\n\n")),
     ];
     for text in &texts {
         let config = pve_config::storage::StorageConfig::parse(text);
