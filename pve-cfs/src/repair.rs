@@ -185,7 +185,7 @@ impl Repair {
             ("parent", before.parent != after.parent, integer(after.parent)),
             ("version", before.version != after.version, integer(after.version)),
             ("type", before.kind != after.kind, integer(after.kind.into())),
-            ("name", before.name != after.name, text(&after.name)),
+            ("name", before.name != after.name, ToSqlOutput::Borrowed(ValueRef::Text(&after.name))),
             ("data", before.data != after.data, ToSqlOutput::Borrowed(data)),
             ("inode", before.inode != after.inode, integer(after.inode)),
         ];
@@ -202,21 +202,7 @@ pub(crate) fn insert(connection: &Connection, row: &Row) -> rusqlite::Result<()>
     let mut statement = connection.prepare_cached(
         "INSERT INTO tree (inode, parent, version, writer, mtime, type, name, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
-    statement.execute(rusqlite::params![
-        row.inode as i64,
-        row.parent as i64,
-        row.version as i64,
-        row.writer,
-        row.mtime,
-        row.kind,
-        text(&row.name),
-        row.data.as_deref(),
-    ])?;
-    Ok(())
-}
-
-fn text(name: &[u8]) -> ToSqlOutput<'_> {
-    ToSqlOutput::Borrowed(ValueRef::Text(name))
+    row.execute(&mut statement)
 }
 
 /// A connection to a copy of the image that can be changed.

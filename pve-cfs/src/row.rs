@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use bstr::{BStr, BString, ByteSlice};
-use rusqlite::Connection;
-use rusqlite::types::ValueRef;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Statement, ToSql, params};
 
 use crate::schema::{self, EntryType};
 
@@ -33,6 +33,15 @@ pub struct Row {
     pub data: Option<Content>,
 }
 
+/// Bytes that are a text for SQLite, whatever their encoding.
+pub(crate) struct Text<'a>(pub(crate) &'a [u8]);
+
+impl ToSql for Text<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
+    }
+}
+
 impl Row {
     /// The type, if it is one of the two that the reference knows.
     pub const fn entry_type(&self) -> Option<EntryType> {
@@ -42,6 +51,21 @@ impl Row {
     /// The name as the reference uses it: cut at the first NUL byte.
     pub fn used_name(&self) -> &BStr {
         cut_at_nul(&self.name)
+    }
+
+    /// Carries out a statement whose parameters are the eight columns, in the order of the fields.
+    pub(crate) fn execute(&self, statement: &mut Statement<'_>) -> rusqlite::Result<()> {
+        statement.execute(params![
+            self.inode as i64,
+            self.parent as i64,
+            self.version as i64,
+            self.writer,
+            self.mtime,
+            self.kind,
+            Text(&self.name),
+            self.data.as_deref(),
+        ])?;
+        Ok(())
     }
 
     /// The bytes of the content, none for NULL.
@@ -138,7 +162,7 @@ fn cast<T>(
     value: ValueRef<'_>,
     get: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
-    connection.query_row(sql, [rusqlite::types::ToSqlOutput::Borrowed(value)], get)
+    connection.query_row(sql, [ToSqlOutput::Borrowed(value)], get)
 }
 
 #[cfg(test)]

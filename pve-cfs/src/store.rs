@@ -8,14 +8,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::database::OpenError;
 use crate::engine::Change;
 use crate::image;
 use crate::load::{self, Loaded};
-use crate::row::{self, Row, Table};
+use crate::row::{self, Row, Table, Text};
 use crate::schema::{CREATE_TABLE, LOCK_FILE, VERSION_ROW_NAME};
 
 /// How long another SQLite program may hold the database before a change fails.
@@ -185,17 +184,7 @@ impl Store {
 
     fn put(&self, row: &Row) -> rusqlite::Result<()> {
         let mut statement = self.connection.prepare_cached(REPLACE)?;
-        statement.execute(params![
-            row.inode as i64,
-            row.parent as i64,
-            row.version as i64,
-            row.writer,
-            row.mtime,
-            row.kind,
-            Text(&row.name),
-            row.data.as_deref(),
-        ])?;
-        Ok(())
+        row.execute(&mut statement)
     }
 
     /// Deletes the rows of `deleted` and writes `written` as one transaction, provided that the tree is at version `expected`; the
@@ -260,15 +249,6 @@ impl Store {
 /// The row with inode 0.
 pub(crate) fn version_row(version: u64, writer: u32, mtime: u32) -> Row {
     Row { inode: 0, parent: 0, version, writer, mtime, kind: 8, name: VERSION_ROW_NAME.into(), data: None }
-}
-
-/// Bytes bound as SQL text, whatever their encoding.
-struct Text<'a>(&'a [u8]);
-
-impl rusqlite::ToSql for Text<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
-    }
 }
 
 /// Locks the file that a daemon on the same database would hold.
