@@ -198,9 +198,6 @@ pub trait Volumes {
         options: CopyOptions,
     ) -> Result<(), WorldError>;
 
-    /// Writes the firmware's template of EFI variables into a volume, and tells nothing more.
-    fn write_firmware(&self, template: FirmwareTemplate, target: &BStr) -> Result<(), WorldError>;
-
     /// Turns a volume into a base that can be cloned.
     fn create_base(&self, volume: &BStr) -> Result<VolumeId, WorldError>;
 
@@ -249,16 +246,6 @@ pub struct CopyOptions {
     pub limit: Option<u64>,
 }
 
-/// A template of EFI variables that comes with the firmware (spec: vm-lifecycle, "Disk parameters in requests", 10).
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FirmwareTemplate {
-    /// Where it lies on a node.
-    pub path: String,
-    /// Its size, in bytes.
-    pub size: u64,
-}
-
 /// The running QEMU processes of this node.
 pub trait Machines {
     /// Whether QEMU runs for this VM (spec: vm-lifecycle, "Paths").
@@ -282,48 +269,6 @@ pub trait Machines {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum MachineChange<'a> {
-    /// Adds the device of an option (`net1`, `scsi2`) with its new value.
-    Plug {
-        /// The option.
-        key: &'a BStr,
-        /// Its value.
-        value: &'a BStr,
-    },
-    /// Takes the device of an option away.
-    Unplug {
-        /// The option.
-        key: &'a BStr,
-    },
-    /// Adds or replaces an USB device.
-    PlugUsb {
-        /// The option.
-        key: &'a BStr,
-        /// Its value.
-        value: &'a BStr,
-    },
-    /// Changes the number of CPUs that are plugged; `None` for the default.
-    Cpus(Option<u32>),
-    /// Puts another medium into a drive.
-    Medium {
-        /// The option.
-        key: &'a BStr,
-        /// File of the new medium, `none` to take it out.
-        file: &'a BStr,
-    },
-    /// Sets the limits of a drive.
-    Throttle {
-        /// The option.
-        key: &'a BStr,
-        /// Its value, with the limits.
-        value: &'a BStr,
-    },
-    /// Connects or disconnects a network card.
-    Link {
-        /// The option.
-        key: &'a BStr,
-        /// Whether it is connected.
-        up: bool,
-    },
     /// Copies a disk to another volume while the machine runs.
     Mirror {
         /// The option.
@@ -374,14 +319,6 @@ pub enum WorldError {
     /// A storage operation failed.
     #[error(transparent)]
     Storage(#[from] pve_storage::Error),
-    /// A running machine did not do what it was asked.
-    #[error("VM {vmid}: {source}")]
-    Machine {
-        /// The VM.
-        vmid: VmId,
-        /// What it said.
-        source: crate::qmp::QmpError,
-    },
     /// A file of the cluster cannot be read or written.
     #[error("{path}: {reason}")]
     File {

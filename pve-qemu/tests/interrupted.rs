@@ -27,8 +27,8 @@ use pve_qemu::clone::{CloneOptions, clone_vm};
 use pve_qemu::destroy::{DestroyOptions, destroy_vm};
 use pve_qemu::disk_move::{MoveOptions, move_disk};
 use pve_qemu::node::{
-    ConfigStore, CopyOptions, DirectoryStore, Facts, FirmwareTemplate, GuestEntry, ListedVolume, LockGuard,
-    LockMode, MachineChange, Machines, Node, StoredVolumes, SystemChance, Volumes, WorldError,
+    ConfigStore, CopyOptions, DirectoryStore, Facts, GuestEntry, ListedVolume, LockGuard, LockMode,
+    MachineChange, Machines, Node, StoredVolumes, SystemChance, Volumes, WorldError,
 };
 use pve_qemu::snapshot::{SnapshotRequest, create_snapshot, delete_snapshot};
 use pve_qemu::template::{TemplateOptions, convert_to_template};
@@ -500,9 +500,6 @@ impl Volumes for Mortal<'_> {
         options: CopyOptions,
     ) -> Result<(), WorldError> {
         self.step(|| self.volumes.copy(source, snapshot, target, options))
-    }
-    fn write_firmware(&self, template: FirmwareTemplate, target: &BStr) -> Result<(), WorldError> {
-        self.step(|| self.volumes.write_firmware(template, target))
     }
     fn create_base(&self, volume: &BStr) -> Result<VolumeId, WorldError> {
         self.step(|| self.volumes.create_base(volume))

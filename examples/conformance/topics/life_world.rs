@@ -10,8 +10,8 @@ use bstr::{BStr, BString, ByteSlice};
 use pve_config::guest::{GuestKind, VmConfig};
 use pve_config::storage::StorageConfig;
 use pve_qemu::node::{
-    Chance, ConfigStore, CopyOptions, Facts, FirmwareTemplate, GuestEntry, ListedVolume, LockGuard, LockMode,
-    MachineChange, Machines, Node, Volumes, WorldError, naming,
+    Chance, ConfigStore, CopyOptions, Facts, GuestEntry, ListedVolume, LockGuard, LockMode, MachineChange,
+    Machines, Node, Volumes, WorldError, naming,
 };
 use pve_storage::{Storage, Storages};
 use pve_volid::{ImageFormat, StorageId, StorageType, VmId, VolumeId, VolumeType};
@@ -434,11 +434,6 @@ impl Volumes for World {
         _: CopyOptions,
     ) -> Result<(), WorldError> {
         self.note(format!("copy {source}{} -> {target}", at(snapshot)));
-        Ok(())
-    }
-
-    fn write_firmware(&self, _: FirmwareTemplate, target: &BStr) -> Result<(), WorldError> {
-        self.note(format!("copy OVMF_VARS -> {target}"));
         Ok(())
     }
 

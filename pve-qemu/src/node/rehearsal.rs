@@ -14,8 +14,8 @@ use pve_volid::{ImageFormat, StorageId, VmId, VolumeId, VolumeIdRef, VolumeType}
 use serde_json::{Value, json};
 
 use super::{
-    ConfigStore, CopyOptions, FirmwareTemplate, GuestEntry, ListedVolume, LockGuard, LockMode, MachineChange,
-    Machines, Node, Volumes, WorldError, naming,
+    ConfigStore, CopyOptions, GuestEntry, ListedVolume, LockGuard, LockMode, MachineChange, Machines, Node,
+    Volumes, WorldError, naming,
 };
 
 /// A step of a plan. Printed, it is a line or, for a configuration, its lines that change.
@@ -356,11 +356,6 @@ impl Volumes for Rehearsal<'_> {
         _: CopyOptions,
     ) -> Result<(), WorldError> {
         self.plan_volume("copy", source, format!("{}-> {target}", at(snapshot)));
-        Ok(())
-    }
-
-    fn write_firmware(&self, template: FirmwareTemplate, target: &BStr) -> Result<(), WorldError> {
-        self.plan_volume("copy", template.path.as_str().into(), format!("-> {target}"));
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use pve_volid::{
 };
 use serde_json::{Value, json};
 
-use super::{CopyOptions, FirmwareTemplate, ListedVolume, Volumes, WorldError};
+use super::{CopyOptions, ListedVolume, Volumes, WorldError};
 use crate::cloudinit::{Resolver, write_images};
 
 /// The program that copies images.
@@ -198,12 +198,6 @@ impl Volumes for StoredVolumes<'_> {
             }
         }
         self.convert(&arguments, &to, options)
-    }
-
-    fn write_firmware(&self, template: FirmwareTemplate, target: &BStr) -> Result<(), WorldError> {
-        let to = self.place(target, None)?;
-        let source = ["-f".into(), "raw".into(), BString::from(template.path)];
-        self.convert(&source, &to, CopyOptions::default())
     }
 
     fn create_base(&self, volume: &BStr) -> Result<VolumeId, WorldError> {
