@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The clock and the dice of this machine.
 
-use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
-use std::io::Read;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bstr::BString;
@@ -30,12 +27,7 @@ impl Chance for SystemChance {
     }
 
     fn uuid(&self) -> String {
-        let number = u128::from_le_bytes(random());
-        // version 4, variant 10
-        let number = number & !(0xf << 76) & !(0b11 << 62) | (4 << 76) | (0b10 << 62);
-        let digits = format!("{number:032x}");
-        let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
-        format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+        uuid::Builder::from_random_bytes(random()).into_uuid().to_string()
     }
 
     fn mac(&self, prefix: &str) -> String {
@@ -63,16 +55,13 @@ impl Chance for SystemChance {
 }
 
 /// Random bytes of the operating system.
+#[expect(
+    clippy::expect_used,
+    reason = "without random numbers, ids and salts would be guessed or given twice"
+)]
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
-    if read.is_err() {
-        // without that device: the keys of the standard library's hash maps come from the system as well
-        for chunk in bytes.chunks_mut(8) {
-            let random = RandomState::new().hash_one(0).to_le_bytes();
-            chunk.iter_mut().zip(random).for_each(|(byte, random)| *byte = random);
-        }
-    }
+    getrandom::fill(&mut bytes).expect("the system has random numbers");
     bytes
 }
 
