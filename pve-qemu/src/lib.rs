@@ -52,6 +52,14 @@
 //!
 //! [`qmp`] is a small client for the protocol that a running QEMU is controlled by. [`cloudinit`] makes the files and images
 //! from which a guest configures itself at its first boot.
+//!
+//! # Operations on guests
+//!
+//! [`rescan`], [`template`], [`clone`], [`snapshot`], [`disk_move`] and [`destroy`] change configurations and volumes
+//! as the reference does, step by step. They see the world through [`node::Node`]: configurations, volumes, running
+//! machines, and chance. [`node::DirectoryStore`] and [`node::StoredVolumes`] are the real ones;
+//! [`node::Rehearsal`] lets the same operation run without changing anything and says what it would do. Each module
+//! names the places where the order of the reference's steps can lose or leak something.
 
 mod argument;
 mod assembly;
