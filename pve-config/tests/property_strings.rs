@@ -119,3 +119,13 @@ proptest! {
         property_string::check(&data);
     }
 }
+
+/// A value of blanks has a meaning only behind its key; found by chance, so it is tried each time.
+#[test]
+fn values_of_blanks() {
+    for number in 0..formats().len() {
+        for text in ["volume= ", "file=\t", "file=\x0b,size=1G"] {
+            property_string::check(&[&[number as u8], text.as_bytes()].concat());
+        }
+    }
+}
