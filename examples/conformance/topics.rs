@@ -23,6 +23,7 @@ mod storage_cfg;
 mod storage_commands;
 mod storage_entry;
 mod storage_world;
+mod vm_bootorder;
 mod vm_clone;
 mod vm_destroy;
 mod vm_move;
@@ -51,6 +52,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "SNAPSHOT_CONF", run: snapshot_conf::run },
     Topic { name: "STORAGE_CFG", run: storage_cfg::run },
     Topic { name: "STORAGE_COMMANDS", run: storage_commands::run },
+    Topic { name: "VM_BOOTORDER", run: vm_bootorder::run },
     Topic { name: "VM_CLONE", run: vm_clone::run },
     Topic { name: "VM_DESTROY", run: vm_destroy::run },
     Topic { name: "VM_MOVE", run: vm_move::run },

@@ -30,11 +30,18 @@ pub fn boot_disk(section: &VmSection<'_>) -> Option<Key> {
 
 /// The devices that have a place in the boot order, in that order (spec: vm-lifecycle, "Boot order").
 pub(crate) fn order(section: &VmSection<'_>) -> Vec<String> {
+    boot_index(section).into_iter().map(|(device, _)| device).collect()
+}
+
+/// The devices that have a place in the boot order with their `bootindex`, sorted by it (spec: vm-lifecycle, "Boot order").
+/// Whether the devices of an explicit order exist is not checked.
+#[must_use]
+pub fn boot_index(section: &VmSection<'_>) -> Vec<(String, u32)> {
     let conf = Conf::new(section, Context::default());
     let (drives, _) = Drives::read(&conf);
     let mut entries = BootOrder::of(&conf, &drives).entries;
     entries.sort_by_key(|(_, index)| *index);
-    entries.into_iter().map(|(device, _)| device.to_string()).collect()
+    entries.into_iter().map(|(device, index)| (device.to_string(), index)).collect()
 }
 
 /// Order of guests that configure none: disk, CD-ROM, network.

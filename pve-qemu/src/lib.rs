@@ -64,6 +64,7 @@
 mod argument;
 mod assembly;
 mod boot;
+pub mod boot_order;
 mod bridge;
 mod builder;
 mod clock;
