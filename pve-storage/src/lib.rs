@@ -44,6 +44,7 @@ mod operation;
 mod planning;
 pub mod plugin;
 mod recording;
+pub mod scan;
 mod session;
 mod storage;
 mod storages;

@@ -4,7 +4,7 @@
 mod group;
 pub(super) mod image;
 pub(super) mod listing;
-pub(super) mod report;
+pub(crate) mod report;
 mod snapshot;
 pub(super) mod transfer;
 mod wipe;

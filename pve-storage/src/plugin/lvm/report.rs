@@ -68,7 +68,7 @@ fn lvs_command(group: Option<&BStr>) -> Command {
 }
 
 /// The logical volumes of a group.
-pub(in super::super) fn lvs(session: &Session<'_>, group: &BStr) -> Result<Lvs> {
+pub(crate) fn lvs(session: &Session<'_>, group: &BStr) -> Result<Lvs> {
     Ok(Lvs { text: session.run(&lvs_command(Some(group)))?.stdout })
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct VolumeGroup {
 }
 
 /// The volume groups; what was reported counts even if the command fails.
-pub(in super::super) fn groups(session: &Session<'_>) -> Result<Vec<VolumeGroup>> {
+pub(crate) fn groups(session: &Session<'_>) -> Result<Vec<VolumeGroup>> {
     let command = Command::query("/sbin/vgs").args([
         "--separator",
         ":",
