@@ -4,14 +4,14 @@
 use std::io::{Read, Write};
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{Digits, ImageFormat, Owner, VolumeId, Wanted};
+use pve_volid::{ContentType, Digits, ImageFormat, Owner, VolumeId, Wanted};
 
 use crate::block_device::BlockDevice;
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::listing::Listing;
 use crate::operation::{Allocation, Hints, SizeInfo, SnapshotInfo, Status, Transfer};
-use crate::plugin::concat;
+use crate::plugin::{concat, free_name_among};
 use crate::session::{Cache, Session, number};
 use crate::storage::Storage;
 use crate::volume::Volume;
@@ -232,6 +232,32 @@ impl Session<'_> {
         }
         let volname = self.with_tight_mask(|| storage.plugin().allocate(self, storage, request))?;
         storage.volid(&volname)
+    }
+
+    /// The volume that [`Session::allocate`] would make next for guest `owner`, as far as the listing tells. Nothing keeps
+    /// others from taking the name before it is used: what makes the volume looks again.
+    ///
+    /// # Errors
+    /// If all names are taken, or the storage cannot be listed.
+    pub fn free_volume(
+        &self,
+        storage: &str,
+        owner: impl Owner,
+        format: Option<ImageFormat>,
+    ) -> Result<VolumeId> {
+        let storage = self.storages().require(storage)?;
+        let format = format.unwrap_or_else(|| storage.default_format());
+        let mut listing = Listing::new();
+        let plugin = storage.plugin();
+        plugin.list_images(self, storage, Wanted::Everything, &mut listing, &mut Cache::default())?;
+        let names = listing.images.iter().map(|image| image.volid.volname().as_bytes());
+        with_digits(owner, |owner| {
+            let name = free_name_among(storage, owner, Some(format), names)?;
+            match plugin.content_directory(storage, ContentType::Images) {
+                Ok(_) => storage.volid(&concat([owner.as_bstr(), b"/", &name])),
+                Err(_) => storage.volid(&name),
+            }
+        })
     }
 
     /// Removes a volume. What has to be wiped is wiped before this returns, without the lock.

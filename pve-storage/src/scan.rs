@@ -124,8 +124,7 @@ pub fn nfs(session: &Session<'_>, server: &str) -> Result<Vec<Export>> {
         let (path, clients) = line.rsplit_once_str(" ").unwrap_or((line, b""));
         Export { path: path.trim_ascii().into(), clients: clients.into() }
     };
-    let mut exports: Vec<Export> =
-        output.lines().filter(|line| line.starts_with(b"/")).map(export).collect();
+    let mut exports: Vec<Export> = output.lines().filter(|line| line.starts_with(b"/")).map(export).collect();
     exports.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(exports)
 }
@@ -173,7 +172,8 @@ pub fn iscsi(session: &Session<'_>, portal: &str) -> Result<Vec<Target>> {
         let portal = portal.split_once_str(",").map_or(portal, |(portal, _tag)| portal);
         targets.entry(target.into()).or_default().insert(portal.into());
     }
-    let target = |(target, portals): (_, BTreeSet<_>)| Target { target, portals: portals.into_iter().collect() };
+    let target =
+        |(target, portals): (_, BTreeSet<_>)| Target { target, portals: portals.into_iter().collect() };
     Ok(targets.into_iter().map(target).collect())
 }
 
@@ -234,7 +234,8 @@ mod tests {
 
     #[test]
     fn a_share_is_a_disk_that_is_not_hidden() {
-        let answer = "Disk|data|All of it\nDisk|C$|Default share\nIPC|IPC$|IPC Service\nPrinter|lp|\nDisk|a b|x|y\n";
+        let answer =
+            "Disk|data|All of it\nDisk|C$|Default share\nIPC|IPC$|IPC Service\nPrinter|lp|\nDisk|a b|x|y\n";
         let login = Login { user: Some("joe"), password: Some("secret"), domain: None };
         let (shares, command) = scanned(answer, |session| cifs(session, "nas", &login));
         let share = |name: &str, text: &str| Share { name: name.into(), description: text.into() };
