@@ -55,7 +55,7 @@
 //!
 //! # Operations on guests
 //!
-//! [`rescan`], [`template`], [`clone`], [`snapshot`], [`disk_move`] and [`destroy`] change configurations and volumes
+//! [`rescan`], [`template`], [`clone`], [`snapshot`], [`disk_move`], [`pending`] and [`destroy`] change configurations and volumes
 //! as the reference does, step by step. They see the world through [`node::Node`]: configurations, volumes, running
 //! machines, and chance. [`node::DirectoryStore`] and [`node::StoredVolumes`] are the real ones;
 //! [`node::Rehearsal`] lets the same operation run without changing anything and says what it would do. Each module
@@ -94,9 +94,11 @@ pub mod node;
 mod origin;
 mod passthrough;
 pub mod pci;
+pub mod pending;
 mod peripheral;
 mod process;
 pub mod qmp;
+mod release;
 pub mod rescan;
 mod sharing;
 pub mod shell;

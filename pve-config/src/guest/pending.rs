@@ -193,7 +193,10 @@ impl<G: Guest> Config<'_, G> {
         let mut changed = self.pending.len() != before;
         let mut list = self.pending.delete_list();
         changed |= !list.retain(|key, _| main.contains(key));
-        self.pending.set_delete_list(&list);
+        // the text of the list stays as it was found unless something is dropped
+        if changed {
+            self.pending.set_delete_list(&list);
+        }
         changed
     }
 
