@@ -18,7 +18,7 @@ use crate::path;
 use crate::refusal::Refusal;
 use crate::row::{Content, Row};
 use crate::schema::{EntryType, MAX_FILE_SIZE};
-use crate::tree::{Body, Entry, Node, ROOT, Tree};
+use crate::tree::{Body, Child, Entry, Node, ROOT, Tree};
 
 /// The tree with everything that is kept beside it.
 #[derive(Debug, Clone)]
@@ -474,7 +474,7 @@ impl Tree {
 
     fn unlink(&mut self, parent: u64, name: &BStr, inode: u64) {
         if let Some(Node { body: Body::Directory(children), .. }) = self.entries.get_mut(&parent)
-            && children.get(name) == Some(&inode)
+            && children.get(name).is_some_and(|child| child.inode == inode)
         {
             children.remove(name);
         }
@@ -498,10 +498,11 @@ impl Tree {
             self.unlink(*parent, name.as_bstr(), row.inode);
         }
         self.bytes += body.size();
+        let child = Child { inode: row.inode, kind: body.kind() };
         if let Some(Node { body: Body::Directory(children), .. }) = self.entries.get_mut(&row.parent)
-            && children.get(&row.name) != Some(&row.inode)
+            && children.get(&row.name) != Some(&child)
         {
-            children.insert(row.name.clone(), row.inode);
+            children.insert(row.name.clone(), child);
         }
         let node = Node {
             inode: row.inode,

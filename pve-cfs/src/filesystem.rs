@@ -18,6 +18,7 @@ use crate::path;
 use crate::refusal::Refusal;
 use crate::replica::{Local, Replica, Request, Sequencer};
 use crate::row::Content;
+use crate::schema::EntryType;
 use crate::status::Status;
 use crate::store::Store;
 use crate::virtual_file::VirtualFile;
@@ -239,10 +240,13 @@ impl FileSystem {
             }
         }
         let engine = self.replica.engine();
-        for child in engine.tree().get(path).into_iter().flat_map(|directory| directory.children()) {
-            if is_listed(child.name(), root) {
-                let kind = if child.is_directory() { EntryKind::Directory } else { EntryKind::File };
-                entries.push(DirectoryEntry { name: child.name().to_owned(), kind });
+        for (name, _, kind) in engine.tree().get(path).into_iter().flat_map(|directory| directory.names()) {
+            if is_listed(name, root) {
+                let kind = match kind {
+                    EntryType::Directory => EntryKind::Directory,
+                    EntryType::File => EntryKind::File,
+                };
+                entries.push(DirectoryEntry { name: name.to_owned(), kind });
             }
         }
         Ok(entries)

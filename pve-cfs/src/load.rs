@@ -9,7 +9,7 @@ use crate::finding::{Finding, Rule};
 use crate::guest::GuestList;
 use crate::row::Row;
 use crate::schema::{EntryType, VERSION_ROW_NAME};
-use crate::tree::{Body, Node, ROOT, Tree};
+use crate::tree::{Body, Child, Node, ROOT, Tree};
 
 /// A loaded tree, and what the reference would have refused it for.
 #[derive(Debug, Clone)]
@@ -80,12 +80,13 @@ impl Loader {
             self.placeholders.insert(row.parent);
             Node { inode: row.parent, ..Node::root() }
         });
+        let kind = body.kind();
         let rule = match &mut parent.body {
             Body::File { .. } => Some(Rule::ParentIsFile { parent: row.parent }),
             Body::Directory(children) => match children.get(row.used_name()) {
-                Some(first) => Some(Rule::DuplicateName { first: *first }),
+                Some(first) => Some(Rule::DuplicateName { first: first.inode }),
                 None => {
-                    children.insert(row.used_name().to_owned(), row.inode);
+                    children.insert(row.used_name().to_owned(), Child { inode: row.inode, kind });
                     None
                 }
             },

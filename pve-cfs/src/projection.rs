@@ -25,7 +25,7 @@ use crate::path;
 use crate::refusal::Refusal;
 use crate::replica::Watcher;
 use crate::row::Content;
-use crate::schema::{BLOCK_SIZE, MAX_FILE_SIZE};
+use crate::schema::{BLOCK_SIZE, EntryType, MAX_FILE_SIZE};
 use crate::virtual_file::VirtualFile;
 use crate::virtual_text::VirtualTexts;
 use listing::Listing;
@@ -470,9 +470,12 @@ impl Projection {
             let kind = if file.is_symlink() { FileType::Symlink } else { FileType::RegularFile };
             listing.push(self.texts.latest(file), kind, file.name().as_bytes());
         }
-        for child in directory.children().filter(|child| is_listed(child.name(), root)) {
-            let kind = if child.is_directory() { FileType::Directory } else { FileType::RegularFile };
-            listing.push(ids.of_inode(child.inode()), kind, child.name());
+        for (name, inode, kind) in directory.names().filter(|(name, ..)| is_listed(name, root)) {
+            let kind = match kind {
+                EntryType::Directory => FileType::Directory,
+                EntryType::File => FileType::RegularFile,
+            };
+            listing.push(ids.of_inode(inode), kind, name);
         }
         drop(engine);
         let listing = Arc::new(listing);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bstr::{BStr, BString, ByteSlice};
+use foldhash::fast::RandomState;
 
 use crate::path;
 use crate::row::Content;
@@ -16,7 +17,7 @@ pub const ROOT: u64 = 0;
 /// All entries of a database, the root included.
 #[derive(Debug, Clone)]
 pub struct Tree {
-    pub(crate) entries: HashMap<u64, Node>,
+    pub(crate) entries: HashMap<u64, Node, RandomState>,
     /// Sum of the sizes of all files.
     pub(crate) bytes: u64,
 }
@@ -40,7 +41,14 @@ pub(crate) enum Body {
         /// Size that an empty file pretends to have; only with the reference's defect switched on.
         grown: u32,
     },
-    Directory(BTreeMap<BString, u64>),
+    Directory(BTreeMap<BString, Child>),
+}
+
+/// What a directory knows of an entry in it: all that a listing shows, so that making one looks at no entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Child {
+    pub(crate) inode: u64,
+    pub(crate) kind: EntryType,
 }
 
 impl Body {
@@ -50,6 +58,13 @@ impl Body {
 
     pub(crate) const fn directory() -> Self {
         Self::Directory(BTreeMap::new())
+    }
+
+    pub(crate) const fn kind(&self) -> EntryType {
+        match self {
+            Self::File { .. } => EntryType::File,
+            Self::Directory(_) => EntryType::Directory,
+        }
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -84,7 +99,7 @@ impl Default for Tree {
 impl Tree {
     /// A tree that has nothing but its root.
     pub fn new() -> Self {
-        Self { entries: HashMap::from([(ROOT, Node::root())]), bytes: 0 }
+        Self { entries: HashMap::from_iter([(ROOT, Node::root())]), bytes: 0 }
     }
 
     /// The entry at `path`; `.` and the empty path are the root.
@@ -193,10 +208,7 @@ impl<'t> Entry<'t> {
 
     /// Directory or file.
     pub const fn entry_type(&self) -> EntryType {
-        match self.node.body {
-            Body::File { .. } => EntryType::File,
-            Body::Directory(_) => EntryType::Directory,
-        }
+        self.node.body.kind()
     }
 
     /// Whether it is a directory.
@@ -228,11 +240,18 @@ impl<'t> Entry<'t> {
     /// The entries of a directory in the order of their names' bytes; none for a file.
     pub fn children(&self) -> impl Iterator<Item = Self> + use<'t> {
         let tree = self.tree;
+        self.names().filter_map(move |(_, inode, _)| tree.by_inode(inode))
+    }
+
+    /// Names, inodes and types of the entries of a directory, in the order of the names' bytes; none for a file. Cheaper than
+    /// [`children`](Self::children): the directory alone is looked at.
+    pub fn names(&self) -> impl Iterator<Item = (&'t BStr, u64, EntryType)> + use<'t> {
         let children = match &self.node.body {
             Body::Directory(children) => Some(children),
             Body::File { .. } => None,
         };
-        children.into_iter().flat_map(|children| children.values()).filter_map(|inode| tree.by_inode(*inode))
+        let children = children.into_iter().flatten();
+        children.map(|(name, child)| (name.as_bstr(), child.inode, child.kind))
     }
 
     /// Number of entries of a directory.
@@ -246,7 +265,7 @@ impl<'t> Entry<'t> {
     /// The entry of this name in a directory.
     pub fn child(&self, name: &[u8]) -> Option<Self> {
         match &self.node.body {
-            Body::Directory(children) => self.tree.by_inode(*children.get(name.as_bstr())?),
+            Body::Directory(children) => self.tree.by_inode(children.get(name.as_bstr())?.inode),
             Body::File { .. } => None,
         }
     }
