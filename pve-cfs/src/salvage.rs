@@ -2,8 +2,8 @@
 //! Reads the rows of a database that SQLite cannot read any more, or only in part: cut off, overwritten with zeros, with flipped bits,
 //! without its write-ahead log or with a damaged one.
 //!
-//! A SQLite file is a tree of pages. Rows are cells on its leaf pages, found through pointers on the pages above; contents that are too big
-//! for a page go on in chains of overflow pages. One damaged page near the root cuts off everything below it, and
+//! A SQLite file is a tree of pages. Rows are cells on its leaf pages, found through pointers on the pages above; contents, and long names, that are
+//! too big for a page go on in chains of overflow pages. One damaged page near the root cuts off everything below it, and
 //! SQLite then gives up. Here the pages are read one by one:
 //!
 //! 1. along the tree, as far as it goes ([`Place::Tree`]);
@@ -21,11 +21,7 @@
 //! it. What nobody can see is a changed byte *within* a name or a content: SQLite keeps no checksums. Rows that look as if that had
 //! happened have [`Doubt`]s. Rows of an older copy, and carved ones, can be older than the last state of the database, or of
 //! entries that had been deleted.
-//!
-//! A name that is so long that it does not fit on the page of its row (some hundred bytes at least, with pages of the usual size) is not
-//! followed to other pages: such a row counts as a cell that cannot be read.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -36,18 +32,17 @@ use bstr::BString;
 use crate::image;
 use crate::repair::RepairError;
 use crate::row::Row;
-use crate::schema::{CREATE_TABLE, VERSION_ROW_NAME};
+use crate::schema::CREATE_TABLE;
 use crate::wal::WalError;
 
 mod page;
 mod pages;
 mod record;
 mod search;
+mod settle;
 
-use page::u32_at;
-use pages::{Origin, Pages};
-use record::is_text;
-use search::{Candidate, Search};
+use pages::Pages;
+use search::Search;
 
 /// What could be read of a damaged database.
 #[derive(Debug, Clone)]
@@ -77,7 +72,7 @@ pub struct Recovered {
     pub cell: Range<usize>,
     /// The page was taken from the log, whose checksums show that it is as it was written.
     pub verified: bool,
-    /// The pages that its content goes on on.
+    /// The pages that it goes on on: its content, and the end of a long name.
     pub chain: Vec<u32>,
     /// Signs that its bytes are not all as they were written.
     pub doubts: Vec<Doubt>,
@@ -119,7 +114,7 @@ pub enum Doubt {
 /// A row that cannot be read as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
-    /// What is known of the row; its content is what could be read of the beginning.
+    /// What is known of the row; its content, and a name that goes on on other pages, is what could be read of the beginning.
     pub row: Row,
     /// How it was found.
     pub place: Place,
@@ -147,8 +142,11 @@ pub enum Reason {
     /// Another row has a page of the chain, too.
     #[error("another row claims the same pages for its content")]
     Contested,
-    /// It was found byte by byte, and its content is no text: perhaps the remains of a row that was partly overwritten.
-    #[error("its content is no text, so that it may be the remains of a row that was partly overwritten")]
+    /// It was found apart from the tree, and its name or content is no text: perhaps the remains of a row that was partly
+    /// overwritten.
+    #[error(
+        "its name or content is no text, so that it may be the remains of a row that was partly overwritten"
+    )]
     NoText,
     /// The content belongs to an older state, and its pages were written to since.
     #[error("its content was overwritten since")]
@@ -289,7 +287,7 @@ pub fn salvage(file: &[u8], log: Option<&[u8]>) -> Salvage {
         pages: pages.count,
         complete: search.complete,
     };
-    settle(&pages, search, &mut result);
+    settle::settle(&pages, search, &mut result);
     result.complete &= result.lost.is_empty();
     result
 }
@@ -356,171 +354,6 @@ fn read_what_can_be_read(path: &Path, problems: &mut Vec<Problem>) -> std::io::R
     Ok(bytes)
 }
 
-/// What came of reading the content of a candidate.
-struct Read {
-    payload: Vec<u8>,
-    chain: Vec<u32>,
-    failed: Option<Reason>,
-}
-
-/// Reads the contents, and takes the best candidate for each inode.
-fn settle(pages: &Pages<'_>, search: Search<'_, '_>, result: &mut Salvage) {
-    let mut candidates = search.candidates;
-    candidates.sort_by_key(|candidate| (candidate.place, std::cmp::Reverse(candidate.decoded.row.version)));
-    // each page belongs to one content, so more reading than this goes in circles
-    let budget = pages.count as usize * 8 + 1024;
-    let mut chains =
-        Chains { pages, tree: &search.tree, free: &search.free, origins: pages.origins(), budget };
-    let mut reads: Vec<Read> = candidates.iter().map(|candidate| chains.read(candidate)).collect();
-    let mut owners: HashMap<u32, Vec<(Place, u64)>> = HashMap::new();
-    for (candidate, read) in candidates.iter().zip(&reads) {
-        for page in &read.chain {
-            let owners = owners.entry(*page).or_default();
-            let owner = (candidate.place, candidate.decoded.row.inode);
-            if !owners.contains(&owner) {
-                owners.push(owner);
-            }
-        }
-    }
-    for (candidate, read) in candidates.iter().zip(&mut reads) {
-        let contested = read
-            .chain
-            .iter()
-            .filter_map(|page| owners.get(page))
-            .flatten()
-            .any(|(place, inode)| *inode != candidate.decoded.row.inode && *place <= candidate.place);
-        if contested && read.failed.is_none() {
-            read.failed = Some(Reason::Contested);
-        }
-    }
-    let mut rows: BTreeMap<i64, Recovered> = BTreeMap::new();
-    let mut lost: BTreeMap<i64, Lost> = BTreeMap::new();
-    for (candidate, read) in candidates.into_iter().zip(reads) {
-        let (key, page, place) = (candidate.decoded.row.inode as i64, candidate.page, candidate.place);
-        if rows.contains_key(&key) {
-            continue;
-        }
-        let mut failed = read.failed;
-        if failed.is_none()
-            && place == Place::Carved
-            && !is_text(
-                read.payload.get(candidate.decoded.content.clone().unwrap_or_default()).unwrap_or_default(),
-            )
-        {
-            failed = Some(Reason::NoText);
-        }
-        match failed {
-            Some(reason) => {
-                lost.entry(key).or_insert_with(|| partial(candidate, &read.payload, reason));
-            }
-            None => {
-                let (out_of_order, cell) = (candidate.out_of_order, candidate.cell.range);
-                if let Some(row) = candidate.decoded.complete(&read.payload) {
-                    let doubts = if out_of_order { vec![Doubt::OutOfOrder] } else { Vec::new() };
-                    let verified = place != Place::OlderCopy && pages.is_in_log(page);
-                    rows.insert(
-                        key,
-                        Recovered { row, place, page, cell, verified, chain: read.chain, doubts },
-                    );
-                }
-            }
-        }
-    }
-    lost.retain(|key, _| !rows.contains_key(key));
-    let version = rows
-        .get(&0)
-        .filter(|version| version.row.name == VERSION_ROW_NAME)
-        .map_or(u64::MAX, |version| version.row.version);
-    for recovered in rows.values_mut() {
-        add_doubts(recovered, version);
-    }
-    result.rows = rows.into_values().collect();
-    result.lost = lost.into_values().collect();
-}
-
-fn partial(candidate: Candidate<'_>, payload: &[u8], reason: Reason) -> Lost {
-    let Candidate { place, page, decoded, .. } = candidate;
-    let range = decoded.content.clone().unwrap_or_default();
-    let read = payload.get(range.start..range.end.min(payload.len())).unwrap_or_default();
-    Lost { row: Row { data: Some(read.into()), ..decoded.row }, place, page, size: range.len(), reason }
-}
-
-fn add_doubts(recovered: &mut Recovered, tree_version: u64) {
-    let Recovered { row, doubts, .. } = recovered;
-    if row.inode != 0 && (row.inode > row.version || row.version > tree_version) {
-        doubts.push(Doubt::Version);
-    }
-    if row.content().windows(16).any(|run| run.iter().all(|byte| *byte == 0)) {
-        doubts.push(Doubt::Zeros);
-    }
-    if row.entry_type().is_none() {
-        doubts.push(Doubt::Type);
-    }
-}
-
-/// Reads contents that go on on other pages.
-struct Chains<'s, 'a> {
-    pages: &'s Pages<'a>,
-    tree: &'s HashSet<u32>,
-    free: &'s HashSet<u32>,
-    origins: HashMap<&'a [u8], Origin>,
-    /// Pages that may still be read.
-    budget: usize,
-}
-
-impl<'a> Chains<'_, 'a> {
-    fn read(&mut self, candidate: &Candidate<'a>) -> Read {
-        let mut read = Read { payload: candidate.local.to_vec(), chain: Vec::new(), failed: None };
-        let origin = self.origins.get(candidate.bytes).copied().unwrap_or(Origin::File);
-        let mut next = candidate.cell.overflow.unwrap_or(0);
-        let mut seen = HashSet::new();
-        while read.payload.len() < candidate.cell.payload {
-            let Some(budget) = self.budget.checked_sub(1).filter(|_| seen.insert(next)) else {
-                read.failed = Some(Reason::Contested);
-                return read;
-            };
-            self.budget = budget;
-            let wanted = (candidate.cell.payload - read.payload.len()).min(self.pages.geometry.usable - 4);
-            let zeros = read.payload.last() == Some(&0);
-            let page = match self.page(next, origin, zeros) {
-                Ok(page) => page,
-                Err(reason) => {
-                    read.failed = Some(reason);
-                    return read;
-                }
-            };
-            let Some(part) = page.get(4..4 + wanted) else {
-                read.failed = Some(Reason::Chain { page: next });
-                return read;
-            };
-            read.chain.push(next);
-            read.payload.extend_from_slice(part);
-            next = u32_at(page, 0).unwrap_or(0);
-            if (read.payload.len() == candidate.cell.payload) != (next == 0) {
-                read.failed = Some(Reason::Length);
-                return read;
-            }
-        }
-        read
-    }
-
-    /// A page of a content. One that is blank has been overwritten, unless the content has `zeros` before it, too.
-    fn page(&self, number: u32, origin: Origin, zeros: bool) -> Result<&'a [u8], Reason> {
-        let bad = Reason::Chain { page: number };
-        if number < 2 || number > self.pages.count {
-            return Err(bad);
-        }
-        // what the page is used for now says nothing about an older copy of it
-        let is_newest = origin == Origin::File && !self.pages.is_in_log(number);
-        if is_newest && (self.tree.contains(&number) || self.free.contains(&number)) {
-            return Err(bad);
-        }
-        let page = self.pages.at_origin(number, origin);
-        let page = page.ok_or(if origin == Origin::File { bad } else { Reason::Overwritten })?;
-        if !zeros && page.iter().all(|byte| *byte == 0) { Err(bad) } else { Ok(page) }
-    }
-}
-
 impl Lost {
     /// Its name.
     pub fn name(&self) -> &BString {
@@ -576,6 +409,34 @@ mod tests {
         let found = salvage(b"", None);
         assert!(found.rows.is_empty() && found.problems.is_empty());
         assert!(salvage_file(Path::new("/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn a_long_name_goes_on_on_other_pages() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.db");
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection.execute_batch(CREATE_TABLE).unwrap();
+        let (name, data) = ("n".repeat(1000), vec![b'x'; 4096 - 500]);
+        let row = (2, 0, 2, 0, 7, 8, &name, &data);
+        connection.execute("INSERT INTO tree VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row).unwrap();
+        drop(connection);
+        let mut bytes = std::fs::read(path).unwrap();
+        // nothing leads to the page of the row any more
+        bytes[..4096].fill(0);
+        let found = salvage(&bytes, None);
+        let [recovered] = found.rows.as_slice() else { panic!("{found:?}") };
+        assert_eq!(recovered.place, Place::CutOff);
+        assert!(recovered.row.name == name && recovered.row.content() == data);
+        // and the page with the end of the name is blank
+        let chain = recovered.chain[0] as usize;
+        bytes[(chain - 1) * 4096..chain * 4096].fill(0);
+        let found = salvage(&bytes, None);
+        let [lost] = found.lost.as_slice() else { panic!("{found:?}") };
+        assert!(
+            found.rows.is_empty() && lost.name().len() < 1000 && name.as_bytes().starts_with(lost.name())
+        );
+        assert_eq!(lost.size, data.len());
     }
 
     #[test]

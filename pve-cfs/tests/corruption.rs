@@ -67,7 +67,10 @@ impl Original {
         for step in 0..220_u32 {
             let directory = format!("nodes/n{}/qemu-server", random.below(4));
             draft.make_directories(directory.as_bytes()).unwrap();
-            let path = format!("{directory}/f{}", random.below(40));
+            // some names so long that they go on on other pages with the content
+            let number = random.below(40);
+            let long = if number.is_multiple_of(8) { "long".repeat(20 * number) } else { String::new() };
+            let path = format!("{directory}/f{number}{long}");
             let size = match random.below(10) {
                 0..6 => random.below(900),
                 6..9 => random.below(9_000),

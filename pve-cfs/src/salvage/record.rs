@@ -52,18 +52,23 @@ impl Layout {
     }
 }
 
-/// A row whose content may be longer than what was there to decode.
+/// A row as far as it could be decoded from the start of its record.
 #[derive(Debug, Clone)]
 pub(super) struct Decoded {
-    /// The row, without its content unless that was no bytes but a number.
+    /// The row, without its content unless that was no bytes but a number. What lies behind the start is 0, or cut.
     pub(super) row: Row,
     /// The content in the payload, if it is bytes.
     pub(super) content: Option<Range<usize>>,
+    /// A column beside the content, a long name most often, goes on behind the start.
+    pub(super) is_partial: bool,
 }
 
 impl Decoded {
     /// The row with the content from the whole payload.
     pub(super) fn complete(self, payload: &[u8]) -> Option<Row> {
+        if self.is_partial {
+            return None;
+        }
         let data = match self.content {
             None => self.row.data.clone(),
             Some(range) => Some(Arc::from(payload.get(range)?)),
@@ -120,7 +125,7 @@ pub(super) enum Types {
     Any,
 }
 
-/// Decodes the record that `prefix` is the start of, and that has `total` bytes; all columns but the content must be in the prefix.
+/// Decodes the record that `prefix` is the start of, and that has `total` bytes.
 pub(super) fn decode(
     rowid: i64,
     prefix: &[u8],
@@ -130,8 +135,10 @@ pub(super) fn decode(
 ) -> Option<Decoded> {
     let columns = columns(prefix, total, layout.count)?;
     let column = |index: usize| columns.get(*layout.places.get(index)?).cloned();
+    let is_behind = |range: &Range<usize>| range.end > prefix.len();
     let integer = |index: usize| match column(index)? {
         (Serial::Constant(value), _) => Some(value),
+        (Serial::Integer(_), range) if is_behind(&range) => Some(0),
         (Serial::Integer(_), range) => big_endian(prefix.get(range)?),
         (serial, range) => convert(types, serial, prefix.get(range)?, row::integer),
     };
@@ -143,7 +150,9 @@ pub(super) fn decode(
         _ => integer(0)?,
     };
     let name = match column(6)? {
-        (Serial::Text(_) | Serial::Blob(_), range) => prefix.get(range)?.into(),
+        (Serial::Text(_) | Serial::Blob(_), range) => {
+            prefix.get(range.start.min(prefix.len())..range.end.min(prefix.len()))?.into()
+        }
         other => bytes(other)?.into(),
     };
     let (content, data) = match column(7) {
@@ -161,7 +170,8 @@ pub(super) fn decode(
         name,
         data,
     };
-    Some(Decoded { row, content })
+    let is_partial = (0..7).filter_map(column).any(|(_, range)| is_behind(&range));
+    Some(Decoded { row, content, is_partial })
 }
 
 /// Types and places of the columns of a record that has `most` at most; they must fill it to the byte.
@@ -289,7 +299,11 @@ mod tests {
         // the content may lie elsewhere
         let prefix = decode(3, &record[..14], 16, &layout, Types::Exact).unwrap();
         assert_eq!(prefix.content, Some(14..16));
-        assert!(decode(3, &record[..13], 16, &layout, Types::Exact).is_none());
+        // the end of the name, too
+        let name = decode(3, &record[..13], 16, &layout, Types::Exact).unwrap();
+        assert!(name.is_partial && name.row.name == "a");
+        assert!(name.complete(&record).is_none());
+        assert!(decode(3, &record[..8], 16, &layout, Types::Exact).is_none());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::page::{Cell, FILE_HEADER, Kind, PageHeader, interior_cell, u32_at};
 use super::pages::{Pages, header_at};
 use super::record::{Decoded, Layout, Types, decode, is_plausible, is_text, schema_entry};
 use super::{Place, Problem};
+use crate::row::Row;
 
 /// A record that looks like a row of the tree; its content may lie on other pages.
 #[derive(Debug, Clone)]
@@ -27,7 +28,18 @@ impl<'a> Candidate<'a> {
     /// The part of the content that is in the cell itself.
     fn content_here(&self) -> Option<&'a [u8]> {
         let content = self.decoded.content.clone().unwrap_or_default();
-        self.local.get(content.start..content.end.min(self.local.len()))
+        let end = self.local.len();
+        self.local.get(content.start.min(end)..content.end.min(end))
+    }
+
+    /// The row, from the whole payload.
+    pub(super) fn row(&self, payload: &[u8], layout: &Layout) -> Option<Row> {
+        let decoded = if self.decoded.is_partial {
+            decode(self.cell.rowid, payload, payload.len(), layout, Types::of(self.place))?
+        } else {
+            self.decoded.clone()
+        };
+        decoded.complete(payload)
     }
 }
 
@@ -198,7 +210,7 @@ impl<'p, 'a> Search<'p, 'a> {
         let highest = bounds.map_or(i64::MAX, |bounds| bounds.1);
         for at in header.offsets(page).filter(|at| *at >= header.end()) {
             let Some(mut candidate) = self.candidate(number, page, at, place) else { continue };
-            if place != Place::Tree && !is_plausible_candidate(&candidate) {
+            if place != Place::Tree && !is_plausible(&candidate.decoded.row) {
                 continue;
             }
             let key = candidate.cell.rowid;
@@ -224,8 +236,7 @@ impl<'p, 'a> Search<'p, 'a> {
     fn candidate(&self, number: u32, page: &'a [u8], at: usize, place: Place) -> Option<Candidate<'a>> {
         let cell = self.pages.geometry.leaf_cell(page, at)?;
         let local = page.get(cell.local.clone())?;
-        let types = if place == Place::Tree { Types::Any } else { Types::Exact };
-        let decoded = decode(cell.rowid, local, cell.payload, &self.layout, types)?;
+        let decoded = decode(cell.rowid, local, cell.payload, &self.layout, Types::of(place))?;
         let bytes = page.get(cell.range.clone())?;
         Some(Candidate { place, page: number, cell, bytes, local, decoded, out_of_order: false })
     }
@@ -291,7 +302,7 @@ impl<'p, 'a> Search<'p, 'a> {
                 }
                 let found = self.candidate(number, page, at, Place::Carved).filter(|candidate| {
                     let next = taken.iter().map(|range| range.start).find(|start| *start > at);
-                    is_plausible_candidate(candidate)
+                    is_plausible(&candidate.decoded.row)
                         && candidate.content_here().is_some_and(is_text)
                         && next.is_none_or(|next| candidate.cell.range.end <= next)
                 });
@@ -319,6 +330,9 @@ impl<'p, 'a> Search<'p, 'a> {
     }
 }
 
-fn is_plausible_candidate(candidate: &Candidate<'_>) -> bool {
-    is_plausible(&candidate.decoded.row)
+impl Types {
+    /// Along the tree every cell is a row, whatever is in it.
+    fn of(place: Place) -> Self {
+        if place == Place::Tree { Self::Any } else { Self::Exact }
+    }
 }
