@@ -62,7 +62,7 @@ fn is_broken_pipe(error: &std::io::Error) -> bool {
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let source = Source::read(&args.config)?;
-    let cluster = Inventory::new(source.files());
+    let cluster = Inventory::new(source.listing.files());
     let found = audit(&cluster, &reports(&args.from_dir)?)?;
     let mut out = anstream::stdout().lock();
     if args.json {

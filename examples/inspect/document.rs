@@ -3,6 +3,7 @@
 
 use bstr::ByteSlice;
 use pve_cfs::Source;
+use pve_cfs::listing::LeftOut;
 use pve_config::Diagnostic;
 use pve_config::guest::Secrets;
 use pve_config::inventory::{Guest, GuestConfig, Inventory};
@@ -12,11 +13,11 @@ use serde_json::{Value, json};
 pub(crate) fn cluster(source: &Source, cluster: &Inventory<'_>) -> Value {
     json!({
         "source": {
-            "path": source.path(),
-            "kind": source.origin(),
-            "files": source.files().len(),
-            "findings": source.findings(),
-            "skipped": source.skipped(),
+            "path": source.path,
+            "kind": source.origin,
+            "files": source.listing.files().count(),
+            "findings": source.findings,
+            "skipped": source.listing.missed().map(missed).collect::<Vec<_>>(),
         },
         "nodes": cluster.nodes.iter().map(|node| node.to_str_lossy()).collect::<Vec<_>>(),
         "storage-cfg": cluster.has_storage_cfg,
@@ -27,6 +28,10 @@ pub(crate) fn cluster(source: &Source, cluster: &Inventory<'_>) -> Value {
         "guests": cluster.guests.iter().map(guest).collect::<Vec<_>>(),
         "duplicate-ids": cluster.duplicate_ids().map(|(guest, _)| guest.vmid).collect::<Vec<_>>(),
     })
+}
+
+fn missed(left: &LeftOut) -> Value {
+    json!({ "path": left.path.to_str_lossy(), "reason": left.reason.to_string() })
 }
 
 fn guest(guest: &Guest<'_>) -> Value {

@@ -63,10 +63,9 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
             Source::of_database(name, &Database::from_bytes(name, SAMPLE.to_vec())?.0)
         }
     };
-    let mut cluster = Inventory::new(source.files());
-    cluster.add_nodes(
-        source.folders().filter_map(|path| path.strip_prefix(b"nodes/")).filter(|name| !name.contains(&b'/')),
-    );
+    let mut cluster = Inventory::new(source.listing.files());
+    let below_nodes = source.listing.directories().filter_map(|path| path.strip_prefix(b"nodes/"));
+    cluster.add_nodes(below_nodes.filter(|name| !name.contains(&b'/')));
     cluster.guests.retain(|guest| args.guest.is_empty() || args.guest.contains(&guest.vmid));
     if let Some(missing) = args.guest.iter().find(|vmid| cluster.guest(**vmid).is_none()) {
         return Err(format!("there is no guest {missing}").into());

@@ -51,12 +51,17 @@ fn section(out: &mut impl Write, title: &str) -> io::Result<()> {
 }
 
 fn head(out: &mut impl Write, source: &Source, cluster: &Inventory<'_>) -> io::Result<()> {
-    let kind = match source.origin() {
+    let kind = match source.origin {
         Origin::Database { version } => format!("database, version {version}"),
         _ => "folder".to_owned(),
     };
-    writeln!(out, "{}  ({kind}, {} files)", styled(BOLD, source.path().display()), source.files().len())?;
-    for finding in source.findings() {
+    writeln!(
+        out,
+        "{}  ({kind}, {} files)",
+        styled(BOLD, source.path.display()),
+        source.listing.files().count()
+    )?;
+    for finding in &source.findings {
         let style = match finding.severity() {
             Severity::Refused => BAD,
             Severity::Odd => ODD,
@@ -64,8 +69,8 @@ fn head(out: &mut impl Write, source: &Source, cluster: &Inventory<'_>) -> io::R
         };
         writeln!(out, "{}: {finding}", styled(style, finding.severity()))?;
     }
-    for (path, reason) in source.skipped() {
-        writeln!(out, "{}: {} is left out: {reason}", styled(ODD, "odd"), path.display())?;
+    for left in source.listing.missed() {
+        writeln!(out, "{}: {} is left out: {}", styled(ODD, "odd"), left.path.escape_bytes(), left.reason)?;
     }
     let nodes: Vec<String> = cluster.nodes.iter().map(|node| node_summary(cluster, node)).collect();
     writeln!(out, "nodes: {}", if nodes.is_empty() { "none".to_owned() } else { nodes.join(", ") })
@@ -290,14 +295,14 @@ fn problems(out: &mut impl Write, cluster: &Inventory<'_>) -> io::Result<()> {
 fn findings(out: &mut impl Write, source: &Source, cluster: &Inventory<'_>) -> io::Result<()> {
     section(out, "Findings in the files")?;
     let mut count = 0;
-    let storage_cfg = source.file("storage.cfg").unwrap_or_default();
+    let storage_cfg = source.listing.file(b"storage.cfg").unwrap_or_default();
     for finding in cluster.storages.diagnostics() {
         writeln!(out, "{}", excerpt::render("storage.cfg", storage_cfg, finding))?;
         count += 1;
     }
     for guest in &cluster.guests {
         let path = guest.path.to_str_lossy();
-        let content = source.file(&path).unwrap_or_default();
+        let content = source.listing.file(&guest.path).unwrap_or_default();
         for finding in &guest.diagnostics {
             writeln!(out, "{}", excerpt::render(&path, content, finding))?;
             count += 1;

@@ -10,7 +10,7 @@ use anstyle::Style;
 use bstr::ByteSlice;
 use pve_cfs::diff::{self, Difference, Kind, Lines};
 use pve_cfs::listing::{Item, path_bytes};
-use pve_cfs::{Finding, Listing, Severity};
+use pve_cfs::{Finding, Listing, Severity, Source};
 use serde_json::{Map, Value, json};
 
 use crate::output::{Colours, Failure, print_json, set_bytes};
@@ -60,9 +60,9 @@ pub(crate) fn lies_in(path: &[u8], place: &[u8]) -> bool {
 
 /// A listing of a database or a folder; what is wrong with it, or was left out, goes to the standard error output.
 pub(crate) fn read(path: &Path) -> Result<Listing, Failure> {
-    let (listing, findings) = Listing::read(path)?;
+    let Source { listing, findings, .. } = Source::read(path)?;
     warn(&findings);
-    for left in listing.left_out().iter().filter(|left| !left.reason.is_harmless()) {
+    for left in listing.missed() {
         anstream::eprintln!("pmxcfs: {}: {:?} left out: {}", path.display(), left.path, left.reason);
     }
     Ok(listing)

@@ -56,11 +56,9 @@ impl Import {
         // what can be no entry is part of the listing, and must not get lost with another place
         let mut refused: Vec<Refused> = Vec::new();
         if let Some(into) = &self.into {
+            let missed = listing.missed();
             refused.extend(
-                listing
-                    .left_out()
-                    .iter()
-                    .filter(|left| !left.reason.is_harmless())
+                missed
                     .map(|left| Refused { path: left.path.clone(), why: Why::NoEntry(left.reason.clone()) }),
             );
             listing = listing.subtree(b"", inner(into));

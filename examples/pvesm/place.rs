@@ -59,8 +59,8 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn open(options: &Options) -> Result<Self, Box<dyn Error>> {
         let source = Source::read(&root(options)?)?;
-        let cluster = Inventory::new(source.files());
-        for finding in source.findings() {
+        let cluster = Inventory::new(source.listing.files());
+        for finding in &source.findings {
             complain(&finding.severity().to_string(), &finding.to_string());
         }
         if !cluster.has_storage_cfg {

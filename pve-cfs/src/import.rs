@@ -68,7 +68,7 @@ pub enum Why {
 /// ```
 pub fn import(draft: &mut Draft, listing: &Listing, overwrite: bool) -> Imported {
     let mut done = Imported::default();
-    for left in listing.left_out().iter().filter(|left| !left.reason.is_harmless()) {
+    for left in listing.missed() {
         done.refused.push(Refused { path: left.path.clone(), why: Why::NoEntry(left.reason.clone()) });
     }
     for (path, item) in listing.iter() {

@@ -128,7 +128,7 @@ pub mod wal;
 
 pub use database::{Database, OpenError};
 pub use finding::{Finding, Rule, Severity};
-pub use listing::Listing;
+pub use listing::{Listing, ListingError};
 pub use row::Row;
-pub use source::{Origin, Source, SourceError};
+pub use source::{Origin, Source};
 pub use tree::{Entry, Tree};

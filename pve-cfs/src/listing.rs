@@ -12,8 +12,7 @@ use std::sync::Arc;
 
 use bstr::{BStr, BString, ByteSlice};
 
-use crate::database::{Database, OpenError};
-use crate::finding::Finding;
+use crate::database::OpenError;
 use crate::path;
 use crate::row::Content;
 use crate::schema::MAX_FILE_SIZE;
@@ -145,19 +144,6 @@ impl Listing {
             (path, Item { content, mtime: entry.mtime(), row: Some(row) })
         });
         Self { items: items.collect(), left_out: Vec::new() }
-    }
-
-    /// A database (a file), or a folder; with what is wrong or odd in the database.
-    ///
-    /// # Errors
-    /// The path cannot be read, or is a file that is no database.
-    pub fn read(path: &Path) -> Result<(Self, Vec<Finding>), ListingError> {
-        let meta = fs::metadata(path).map_err(|source| ListingError::Io { path: path.to_owned(), source })?;
-        if meta.is_dir() {
-            return Ok((Self::of_folder(path)?, Vec::new()));
-        }
-        let (database, findings) = Database::open_read_only(path)?;
-        Ok((Self::of_tree(database.tree()), findings))
     }
 
     /// The files and directories in a folder. Symbolic links are not followed.
@@ -301,6 +287,21 @@ impl Listing {
         self.items.get(path.as_bstr())
     }
 
+    /// The files with their contents, in the order of the paths' bytes.
+    pub fn files(&self) -> impl Iterator<Item = (&BStr, &[u8])> {
+        self.iter().filter_map(|(path, item)| Some((path, item.content()?)))
+    }
+
+    /// The content of the file at `path`; a leading slash does not matter.
+    pub fn file(&self, path: &[u8]) -> Option<&[u8]> {
+        self.get(path::relative(path))?.content()
+    }
+
+    /// The directories, in the order of the paths' bytes.
+    pub fn directories(&self) -> impl Iterator<Item = &BStr> {
+        self.iter().filter(|(_, item)| item.is_directory()).map(|(path, _)| path)
+    }
+
     /// Number of files and directories.
     pub fn len(&self) -> usize {
         self.items.len()
@@ -314,6 +315,11 @@ impl Listing {
     /// What was met but cannot be an entry, with the reason.
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
+    }
+
+    /// What was left out and would be missed: [`left_out`](Self::left_out) without what is a view of something else.
+    pub fn missed(&self) -> impl Iterator<Item = &LeftOut> {
+        self.left_out.iter().filter(|left| !left.reason.is_harmless())
     }
 }
 
@@ -442,6 +448,9 @@ mod tests {
         let listing = Listing::of_folder(folder.path()).unwrap();
         let paths: Vec<_> = listing.iter().map(|(path, _)| path).collect();
         assert_eq!(paths, ["nodes", "nodes/a", "nodes/a/.version"]);
+        assert_eq!(listing.directories().collect::<Vec<_>>(), ["nodes", "nodes/a"]);
+        assert_eq!(listing.files().count(), 1);
+        assert!(listing.file(b"/nodes/a/.version").is_some() && listing.file(b"nodes").is_none());
         let left: Vec<_> = listing.left_out().iter().map(|left| left.path.as_bstr()).collect();
         assert_eq!(left, [".version", "big", "local"]);
     }
