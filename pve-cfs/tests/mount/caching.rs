@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
 
-use pve_cfs::mount::{Mount, MountOptions, is_stale};
+use pve_cfs::mount::{Caching, Mount, MountOptions, is_stale};
 use pve_cfs::store::{Store, StoreOptions};
 
 use crate::mounted::Mounted;
@@ -162,6 +162,87 @@ fn names_of_all_bytes_and_many_of_them() {
     assert_eq!(expected.difference(&listed).count(), 0);
     assert_eq!(listed.len(), expected.len() + 10);
     node.finish();
+}
+
+/// The kernel takes names of 1024 bytes, newer ones longer names; nothing else limits them, nor the depth.
+#[test]
+fn long_names() {
+    let Some(node) = Mounted::start() else { return };
+    let mut expected = Vec::new();
+    for (length, letter) in [(255, "a"), (256, "b"), (1023, "c"), (1024, "d")] {
+        let name = letter.repeat(length);
+        fs::write(node.path(&name), name.as_bytes()).unwrap();
+        assert_eq!(fs::read(node.path(&name)).unwrap(), name.as_bytes());
+        expected.push(name);
+    }
+    for length in [1025, 3000, 4096] {
+        let name = "e".repeat(length);
+        match fs::write(node.path(&name), "x") {
+            Ok(()) => {
+                assert!(length < 4096 && node.files.attributes(name.as_bytes()).is_ok());
+                fs::remove_file(node.path(&name)).unwrap();
+            }
+            Err(error) => assert_eq!(error.raw_os_error(), Some(nix::errno::Errno::ENAMETOOLONG as i32)),
+        }
+    }
+    let renamed = format!("{}{}", "f".repeat(1000), "\u{e4}".repeat(12));
+    fs::rename(node.path(&expected[3]), node.path(&renamed)).unwrap();
+    expected[3] = renamed;
+    let deep = ["directory-of-some-length"; 60].join("/");
+    fs::create_dir_all(node.path(&deep)).unwrap();
+    fs::write(node.path(&format!("{deep}/file")), "deep").unwrap();
+    let mut listed: Vec<_> = fs::read_dir(node.path(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.len() > 200)
+        .collect();
+    listed.sort_unstable();
+    assert_eq!(listed, expected);
+    let database = node.finish();
+    assert!(expected.iter().all(|name| database.tree().get(name.as_bytes()).is_some()));
+    assert_eq!(database.tree().get(format!("{deep}/file").as_bytes()).unwrap().content(), b"deep");
+}
+
+/// Who has a file open when the quorum is lost can read on, cannot write, and can again when it is back.
+#[test]
+fn the_quorum_is_lost_while_files_are_open() {
+    for caching in [Caching::Kernel, Caching::None] {
+        let options = MountOptions { caching, ..MountOptions::default() };
+        let Some(node) = Mounted::start_as(&options, |_| {}) else { return };
+        fs::write(node.path("a"), "kept").unwrap();
+        let open = |write: bool| fs::File::options().read(true).write(write).open(node.path("a"));
+        let (writer, reader) = (open(true).unwrap(), open(false).unwrap());
+        let refused = |result: std::io::Result<()>| {
+            assert_eq!(
+                result.unwrap_err().raw_os_error(),
+                Some(nix::errno::Errno::EACCES as i32),
+                "{caching:?}"
+            );
+        };
+        node.files.set_quorate(false);
+        let version = node.files.replica().engine().tree().version();
+        refused(writer.write_at(b"lost", 0).map(drop));
+        refused(writer.set_len(1));
+        refused(fs::File::create_new(node.path("b")).map(drop));
+        refused(fs::create_dir(node.path("d")));
+        refused(fs::rename(node.path("a"), node.path("b")));
+        refused(fs::remove_file(node.path("a")));
+        for file in [&writer, &reader] {
+            let mut text = [0; 10];
+            assert_eq!(file.read_at(&mut text, 0).unwrap(), 4);
+            assert!(text.starts_with(b"kept"), "{caching:?}: {text:?}");
+            assert_eq!(file.metadata().unwrap().len(), 4);
+        }
+        assert_eq!(node.files.replica().engine().tree().version(), version);
+        soon("the sign that programs look for", || {
+            fs::symlink_metadata(node.path("local")).unwrap().mode() & 0o200 == 0
+        });
+        node.files.set_quorate(true);
+        writer.write_at(b"new!", 0).unwrap();
+        assert_eq!(fs::read(node.path("a")).unwrap(), b"new!");
+        fs::remove_file(node.path("a")).unwrap();
+        assert_eq!(node.finish().tree().len(), 1);
+    }
 }
 
 /// Lines that a writer's log has before the next one is begun: a write is a change of the whole file.

@@ -8,6 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use pve_cfs::mount::{Caching, MountOptions};
+
 use crate::mounted::{Chance, Mounted};
 
 const LIMIT: u64 = 1_048_576;
@@ -17,8 +19,11 @@ type Model = BTreeMap<String, Vec<u8>>;
 
 #[test]
 fn operations_by_chance_do_what_the_model_does() {
-    for seed in 1..=3 {
-        let Some(node) = Mounted::start() else { return };
+    for (seed, caching) in
+        [(1, Caching::Kernel), (2, Caching::None), (3, Caching::Kernel), (4, Caching::None)]
+    {
+        let options = MountOptions { caching, ..MountOptions::default() };
+        let Some(node) = Mounted::start_as(&options, |_| {}) else { return };
         let (mut chance, mut model) = (Chance(seed), Model::new());
         let end = Instant::now() + Duration::from_secs(2);
         let mut count = 0;
@@ -156,6 +161,45 @@ fn compare(mount: &Path, model: &Model) {
         }
     }
     assert!(found == *model, "{:?} and {:?}", found.keys(), model.keys());
+}
+
+/// A file is written byte by byte in an order by chance, and read so, beside a writer whose bytes lie between them.
+#[test]
+fn single_bytes() {
+    for caching in [Caching::Kernel, Caching::None] {
+        let options = MountOptions { caching, ..MountOptions::default() };
+        let Some(node) = Mounted::start_as(&options, |_| {}) else { return };
+        let path = node.path("a");
+        let content: Vec<u8> = (0..5000_u32).map(|at| (at % 251) as u8 + 1).collect();
+        File::create_new(&path).unwrap();
+        std::thread::scope(|scope| {
+            for half in 0..2 {
+                let (path, content) = (&path, &content);
+                scope.spawn(move || {
+                    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+                    // 7 has no common divisor with the number of places
+                    for step in 0..content.len() / 2 {
+                        let at = (step * 7 % (content.len() / 2)) * 2 + half;
+                        assert_eq!(file.write_at(&content[at..=at], at as u64).unwrap(), 1);
+                        let mut byte = [0];
+                        assert_eq!(file.read_at(&mut byte, at as u64).unwrap(), 1);
+                        assert_eq!(byte[0], content[at], "{caching:?}, byte {at}");
+                    }
+                });
+            }
+        });
+        let file = File::open(&path).unwrap();
+        let mut byte = [0];
+        for (at, expected) in content.iter().enumerate() {
+            assert_eq!(file.read_at(&mut byte, at as u64).unwrap(), 1);
+            assert_eq!(byte[0], *expected);
+        }
+        assert_eq!(file.read_at(&mut byte, content.len() as u64).unwrap(), 0);
+        let database = node.finish();
+        assert_eq!(database.tree().get(b"a").unwrap().content(), content);
+        // each write is a change
+        assert_eq!(database.tree().version(), 2 + content.len() as u64);
+    }
 }
 
 /// Each open with `O_TRUNC` is a change by itself, even of an empty file; bytes go to the end with `O_APPEND`, whoever wrote before.

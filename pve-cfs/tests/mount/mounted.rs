@@ -29,15 +29,19 @@ impl Mounted {
     }
 
     pub(crate) fn start_with(prepare: impl FnOnce(&Path)) -> Option<Self> {
+        Self::start_as(&MountOptions::default(), prepare)
+    }
+
+    pub(crate) fn start_as(options: &MountOptions, prepare: impl FnOnce(&Path)) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("config.db");
         prepare(&database);
         let (store, loaded) = Store::open(&database, &StoreOptions::default(), 1_700_000_000).unwrap();
         let clock = Arc::new(ManualClock::new(1_700_000_000));
-        let options = FileSystemOptions { clock: clock.clone(), ..FileSystemOptions::local("pve1") };
-        let files = Arc::new(FileSystem::new(loaded, Some(store), options));
+        let of_files = FileSystemOptions { clock: clock.clone(), ..FileSystemOptions::local("pve1") };
+        let files = Arc::new(FileSystem::new(loaded, Some(store), of_files));
         fs::create_dir(folder.path().join("pve")).unwrap();
-        match Mount::new(files.clone(), &folder.path().join("pve"), &MountOptions::default()) {
+        match Mount::new(files.clone(), &folder.path().join("pve"), options) {
             Ok(mount) => Some(Self { mount: Some(mount), files, clock, folder }),
             Err(error) => {
                 assert!(std::env::var_os("PVE_TEST_SYSTEM").is_none_or(|value| value != "1"), "{error}");
