@@ -4,9 +4,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use pve_qemu::host::mac_prefix;
 use pve_qemu::{Host, QemuVersion};
 
 use crate::cluster::{Cluster, Machine};
+use crate::output::line;
 
 /// Options about the host.
 #[derive(Args)]
@@ -46,6 +48,9 @@ impl HostArgs {
                 *fact = text;
             }
         }
+        if let Some(text) = cluster.read("datacenter.cfg") {
+            host.mac_prefix = mac_prefix(&text);
+        }
         Ok(match self.qemu_version {
             Some(version) => host.with_qemu_version(version),
             None => host,
@@ -55,5 +60,15 @@ impl HostArgs {
     /// Whether the facts are those of this machine, so that paths are looked at rather than assumed.
     pub(crate) fn is_probed(&self) -> bool {
         self.probe
+    }
+}
+
+/// Print the facts of this machine as JSON, for `--host`.
+#[derive(Args)]
+pub(crate) struct Facts {}
+
+impl Facts {
+    pub(crate) fn run(&self) -> Result<(), String> {
+        line(serde_json::to_string_pretty(&Host::probe()).map_err(|error| error.to_string())?)
     }
 }

@@ -41,6 +41,8 @@ enum Verb {
     Pending(verb::Pending),
     /// Show what would be different in the command line on the next start
     Diff(verb::Diff),
+    /// Print the facts of this machine that command lines depend on, as JSON for `--host`
+    Facts(facts::Facts),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Verb::List(verb) => verb.run(&cluster),
         Verb::Pending(verb) => verb.run(&cluster),
         Verb::Diff(verb) => verb.run(&cluster),
+        Verb::Facts(verb) => verb.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

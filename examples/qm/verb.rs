@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use pve_config::guest::VmConfig;
 use pve_config::storage::StorageConfig;
 use pve_qemu::{Builder, CommandLine, Host, Options, QemuVersion, diff};
-use pve_storage::Storages;
+use pve_storage::{Event, LocalHost, Session, Storages};
 use pve_volid::VmId;
 use serde_json::json;
 
@@ -32,7 +32,17 @@ fn build(
         let builder = Builder::new(host, &storages);
         let (config, _) = VmConfig::parse_with(text, &builder.context());
         let paths = builder.consulted(machine.vmid, &config, &options);
+        let volumes = builder.volumes(&config, &options);
         host.probe_paths(paths.iter().map(String::as_str));
+        let local = LocalHost::new(|event| {
+            if let Event::Warning(text) = event {
+                anstream::eprintln!("WARN: {text}");
+            }
+        });
+        let session = Session::new(&storages, &local, host.node.clone()).assume_active();
+        for (volume, error) in host.probe_volumes(&session, volumes.iter().map(AsRef::as_ref)) {
+            anstream::eprintln!("WARN: {volume}: {error}");
+        }
     }
     let builder = Builder::new(host, &storages);
     let (config, findings) = VmConfig::parse_with(text, &builder.context());
@@ -70,7 +80,7 @@ impl Showcmd {
         let text = cluster.configuration(&machine)?;
         let snapshot = self.snapshot.as_deref();
         let command = build(cluster, &machine, &mut host, self.host.is_probed(), &text, snapshot)?;
-        for warning in &command.warnings {
+        for warning in command.warnings.iter().chain(&host.objections(&command)) {
             anstream::eprintln!("WARN: {warning}");
         }
         for notice in &command.notices {

@@ -8,13 +8,14 @@ use pve_config::format::Context;
 use pve_config::guest::{VmConfig, VmSection};
 use pve_config::vm::CustomModels;
 use pve_storage::{Storage, Storages};
-use pve_volid::VmId;
+use pve_volid::{VmId, VolumeIdRef};
 
 use crate::argument::Arguments;
 use crate::assembly::Assembly;
 use crate::command_line::CommandLine;
 use crate::conf::Conf;
 use crate::cpu::CustomModel;
+use crate::drive::Drives;
 use crate::error::{CommandError, Reason};
 use crate::host::Host;
 use crate::mapping::Mappings;
@@ -142,6 +143,17 @@ impl<'a> Builder<'a> {
     pub fn consulted(&self, vmid: VmId, config: &VmConfig<'_>, options: &Options<'_>) -> Vec<String> {
         let Ok(section) = section(config, options) else { return Vec::new() };
         Assembly::new(self, vmid, Conf::new(section, self.context()), options).consulted()
+    }
+
+    /// The volumes that the command line refers to, in the order in which drives are visited. For
+    /// [`Host::probe_volumes`].
+    #[must_use]
+    pub fn volumes(&self, config: &VmConfig<'_>, options: &Options<'_>) -> Vec<BString> {
+        let Ok(section) = section(config, options) else { return Vec::new() };
+        let conf = Conf::new(section, self.context());
+        let (drives, _) = Drives::read(&conf);
+        let files = drives.visited().map(|drive| drive.file).chain(conf.truthy("vmstate"));
+        files.filter(|file| VolumeIdRef::from_bytes(file).is_ok()).map(BStr::to_owned).collect()
     }
 
     /// The host.

@@ -7,10 +7,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use bstr::ByteSlice as _;
+use pve_config::format::{Context, Scalar};
 use pve_config::vm::CPU_MODELS;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cpu::models;
+use crate::emulator::Emulator;
 use crate::version::QemuVersion;
 
 mod probe;
@@ -37,6 +40,10 @@ pub struct Host {
     /// Version of the emulator of each architecture (`11.0.0`), `null` or left out if it is not installed. The
     /// emulator of the host's own architecture is `/usr/bin/kvm`.
     pub qemu: BTreeMap<String, Option<String>>,
+    /// What those emulators say of themselves, by architecture. The command line does not depend on it: it tells whether
+    /// it can be run, see [`Host::objections`].
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub emulators: BTreeMap<String, Emulator>,
     /// `/dev/kvm` can be used.
     pub kvm: bool,
     /// `/dev/vhost-net` is a character device.
@@ -62,6 +69,9 @@ pub struct Host {
     pub numa_nodes: u32,
     /// Sizes of huge pages in MiB: 2, 1024.
     pub hugepages: Vec<u32>,
+    /// First part of the MAC addresses of network cards that configure none (`mac_prefix` of `datacenter.cfg`, see
+    /// [`mac_prefix`]), upper case.
+    pub mac_prefix: String,
     /// MTU of each network bridge, in bytes.
     pub bridges: BTreeMap<String, u32>,
     /// PCI devices.
@@ -112,6 +122,7 @@ impl Default for Host {
             node: "pve".into(),
             arch: "x86_64".into(),
             qemu: ["x86_64", "aarch64"].map(|arch| (arch.to_owned(), Some("11.0.0".to_owned()))).into(),
+            emulators: BTreeMap::new(),
             kvm: true,
             vhost_net: true,
             iscsi_initiator: None,
@@ -124,6 +135,7 @@ impl Default for Host {
             hw_capabilities: None,
             numa_nodes: 1,
             hugepages: vec![2, 1024],
+            mac_prefix: MAC_PREFIX.into(),
             bridges: BTreeMap::from([("vmbr0".to_owned(), 1500)]),
             pci_devices: Vec::new(),
             pci_mapping: String::new(),
@@ -221,6 +233,26 @@ impl Host {
         }
         self
     }
+}
+
+/// First part of MAC addresses if the cluster does not say otherwise.
+pub const MAC_PREFIX: &str = "BC:24:11";
+
+/// The prefix of new MAC addresses that a cluster's `datacenter.cfg` sets, upper case, or [`MAC_PREFIX`].
+///
+/// ```
+/// use pve_qemu::host::mac_prefix;
+/// assert_eq!(mac_prefix(b"keyboard: de\nmac_prefix: 02:ab\n"), "02:AB");
+/// assert_eq!(mac_prefix(b"mac_prefix: 03:00\n"), "BC:24:11", "the address of a group is no prefix");
+/// ```
+#[must_use]
+pub fn mac_prefix(datacenter_cfg: &[u8]) -> String {
+    let value = datacenter_cfg.lines().find_map(|line| {
+        let (key, value) = line.split_once_str(":")?;
+        (key.trim_ascii() == b"mac_prefix").then(|| value.trim_ascii())
+    });
+    let valid = value.filter(|value| Scalar::MacPrefix.accepts(value, &Context::default()));
+    valid.map_or_else(|| MAC_PREFIX.to_owned(), |value| value.to_str_lossy().to_ascii_uppercase())
 }
 
 /// What a host is taken to have although its facts do not list it. Probed hosts assume nothing.

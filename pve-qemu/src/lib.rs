@@ -50,7 +50,8 @@
 //!
 //! # Talking to QEMU
 //!
-//! [`qmp`] is a small client for the protocol that a running QEMU is controlled by. [`cloudinit`] makes the files and images
+//! [`qmp`] is a small client for the protocol that a running QEMU is controlled by. [`emulator`] asks an installed one
+//! which machine types and CPU models it has, to warn of command lines that it would refuse. [`cloudinit`] makes the files and images
 //! from which a guest configures itself at its first boot.
 //!
 //! # Operations on guests
@@ -81,6 +82,7 @@ mod disk_copy;
 pub mod disk_move;
 mod display;
 mod drive;
+pub mod emulator;
 mod error;
 mod explain;
 mod firmware;

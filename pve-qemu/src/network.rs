@@ -19,8 +19,6 @@ const ROM_FILES: &[(&str, &str)] = &[
     ("pcnet", "pxe-pcnet.rom"),
     ("rtl8139", "pxe-rtl8139.rom"),
 ];
-/// First half of addresses that nobody configured.
-const MAC_PREFIX: &str = "BC:24:11";
 /// Longest name of a network interface.
 const INTERFACE_NAME: usize = 15;
 /// Smallest MTU.
@@ -117,10 +115,8 @@ impl<'a> Assembly<'a> {
     /// machine, so that the same configuration gives the same command line.
     fn made_up_mac(&mut self, key: Key) -> BString {
         let hash = Sha256::digest(format!("{} {key}", self.vmid.get()));
-        let mut mac = String::from(MAC_PREFIX);
-        for byte in hash.iter().take(3) {
-            mac.push_str(&format!(":{byte:02X}"));
-        }
+        let bytes = hash.first_chunk().copied().unwrap_or_default();
+        let mac = mac_address(bytes, &self.host.mac_prefix);
         self.effects.made_up_macs.push((key, mac.clone()));
         mac.into()
     }
@@ -228,6 +224,19 @@ impl<'a> Assembly<'a> {
     }
 }
 
+/// A MAC address of these bytes, made one of a single card that nobody has been given; a prefix takes the place of its
+/// first characters (spec: vm-lifecycle, "Generated values").
+pub(crate) fn mac_address(bytes: [u8; 6], prefix: &str) -> String {
+    let [first, rest @ ..] = bytes;
+    let mut address = prefix.to_ascii_uppercase();
+    let mut whole = format!("{:02X}", first & 0xfe | 0x02);
+    for byte in rest {
+        whole.push_str(&format!(":{byte:02X}"));
+    }
+    address.push_str(whole.get(prefix.len()..).unwrap_or_default());
+    address
+}
+
 /// The MTU of a card in a list `net0=1500,net1=0`.
 fn listed_mtu(list: &BStr, index: u8) -> Option<&BStr> {
     list.split_str(",").find_map(|pair| {
@@ -240,6 +249,15 @@ fn listed_mtu(list: &BStr, index: u8) -> Option<&BStr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prefixes_take_the_place_of_the_first_characters() {
+        let bytes = [0xff, 0x01, 0x02, 0x03, 0x04, 0xab];
+        assert_eq!(mac_address(bytes, ""), "FE:01:02:03:04:AB");
+        assert_eq!(mac_address(bytes, "bc:24:11"), "BC:24:11:03:04:AB");
+        assert_eq!(mac_address(bytes, "BC:24:11:"), "BC:24:11:03:04:AB");
+        assert_eq!(mac_address(bytes, "BC:24:11:F"), "BC:24:11:F3:04:AB");
+    }
 
     #[test]
     fn mtu_lists_are_read_by_card() {

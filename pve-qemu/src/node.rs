@@ -27,6 +27,7 @@ pub use stored::StoredVolumes;
 pub use system::SystemChance;
 
 use crate::cloudinit::Resolver;
+use crate::host::MAC_PREFIX;
 
 /// Everything that an operation on a guest can look at or change.
 #[derive(Clone, Copy)]
@@ -63,7 +64,7 @@ impl Default for Facts {
         Facts {
             qemu_version: "11.0.0".into(),
             arch: "x86_64".into(),
-            mac_prefix: "BC:24:11".into(),
+            mac_prefix: MAC_PREFIX.into(),
             resolver: Resolver::default(),
         }
     }

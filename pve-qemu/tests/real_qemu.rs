@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bstr::{BString, ByteSlice};
 use pve_config::guest::VmConfig;
+use pve_qemu::emulator::Emulator;
 use pve_qemu::qmp::Qmp;
 use pve_qemu::{Builder, CommandLine, Host, Options, QemuVersion};
 use pve_storage::{Storage, Storages};
@@ -334,6 +335,41 @@ fn usb_file() -> String {
 /// The machine version for which the command line uses the old form of drives, on any QEMU.
 fn old_machine(version: QemuVersion) -> QemuVersion {
     if version.at_least(10, 0) { "9.2.0".parse().unwrap() } else { version }
+}
+
+#[test]
+fn an_emulator_tells_about_itself() {
+    let Some(version) = installed() else { return };
+    let emulator = Emulator::ask(Path::new(QEMU), PATIENCE).unwrap();
+    assert_eq!(emulator.version, version.to_string());
+    let (major, minor) = (version.major, version.minor);
+    let newest = emulator.machine(&format!("pc-q35-{major}.{minor}+pve1")).unwrap();
+    assert_eq!(newest.alias.as_deref(), Some("q35"));
+    assert!(newest.cpus >= 255 && !newest.deprecated, "{newest:?}");
+    assert!(emulator.machine("pc-q35-99.0").is_none());
+    // every model of the tables for x86-64 that is older than this emulator is known to it
+    for model in ["qemu64", "kvm64", "host", "max", "EPYC-Rome", "Skylake-Server-noTSX-IBRS", "pentium3"] {
+        assert!(emulator.cpu_model(model).is_some(), "{model}");
+    }
+
+    // the probed host knows it as well, and holds command lines against it
+    let mut host = Host::probe();
+    assert!(host.emulators.contains_key("x86_64"), "{:?}", host.emulators.keys());
+    host.emulators.insert("x86_64".into(), emulator);
+    let storages = Storages::default();
+    let objections = |host: &Host, config: &str| {
+        let mut wanted = host.clone().with_qemu_version("11.0.0".parse().unwrap());
+        wanted.kvm = true;
+        let builder = Builder::new(&wanted, &storages);
+        let (config, _) = VmConfig::parse_with(config.as_bytes(), &builder.context());
+        let command = builder.build(VmId::MIN, &config, &Options::default()).unwrap();
+        host.objections(&command).len()
+    };
+    assert_eq!(objections(&host, &format!("kvm: 0\nmachine: pc-i440fx-{major}.{minor}\n")), 0);
+    if !version.at_least(11, 0) {
+        assert_eq!(objections(&host, "kvm: 0\nmachine: pc-i440fx-11.0\n"), 1);
+        assert_eq!(objections(&host, "kvm: 0\nmachine: pc-i440fx-7.2\ncpu: EPYC-Turin\n"), 1);
+    }
 }
 
 const SMALL: &str = "memory: 128\nname: test\nostype: l26\n";

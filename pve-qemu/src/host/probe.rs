@@ -10,12 +10,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Assumptions, ChainImage, FileType, Host, PciDevice, UsbDevice};
+use bstr::{BStr, BString};
+use pve_storage::{BlockValue, Session};
+use pve_volid::{ImageFormat, StorageType, VolumeFormat, VolumeIdRef};
+
+use super::{Assumptions, ChainImage, FileType, Host, PciDevice, UsbDevice, mac_prefix};
+use crate::emulator::Emulator;
 use crate::version::QemuVersion;
 
 /// Ports that SPICE servers get.
 const SPICE_PORTS: std::ops::RangeInclusive<u16> = 61000..=61998;
-/// How long a program may take to tell its version.
+/// How long a program may take for each answer about itself.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Firmware files that a command line may refer to.
 const FIRMWARE: &[&str] = &[
@@ -45,8 +50,8 @@ impl Host {
         Self::probe_below(Path::new("/"))
     }
 
-    /// Reads the facts of the machine whose file system is mounted at `root`. Programs are asked for their version
-    /// only if `root` is `/`.
+    /// Reads the facts of the machine whose file system is mounted at `root`. Emulators are asked for their version,
+    /// machine types and CPU models only if `root` is `/`.
     #[must_use]
     pub fn probe_below(root: &Path) -> Self {
         let at = |path: &str| root.join(path.trim_start_matches('/'));
@@ -59,8 +64,19 @@ impl Host {
         let node = name.trim().split('.').next().unwrap_or_default().to_owned();
         let spice_addr = if root == Path::new("/") { localhost(&node) } else { None };
         let spice_port = if root == Path::new("/") { free_port() } else { *SPICE_PORTS.start() };
+        let installed = if root == Path::new("/") { programs(&arch) } else { Vec::new() };
+        let mut qemu: BTreeMap<String, Option<String>> =
+            ARCHITECTURES.iter().map(|arch| ((*arch).to_owned(), None)).collect();
+        let mut emulators = BTreeMap::new();
+        for (arch, program) in installed {
+            if let Some(emulator) = Emulator::ask(&program, PATIENCE).ok().filter(|_| program.exists()) {
+                emulators.insert(arch.to_owned(), emulator);
+            }
+            qemu.insert(arch.to_owned(), version(&program));
+        }
         Host {
-            qemu: emulators(root, &arch),
+            qemu,
+            emulators,
             kvm: fs::OpenOptions::new().read(true).write(true).open(at("/dev/kvm")).is_ok(),
             vhost_net: file_type(&at("/dev/vhost-net")) == FileType::Char,
             iscsi_initiator: iscsi_initiator(&text("/etc/iscsi/initiatorname.iscsi")),
@@ -76,6 +92,7 @@ impl Host {
                 .take_while(|n| at(&format!("/sys/devices/system/node/node{n}")).is_dir())
                 .count() as u32,
             hugepages: hugepages(&at("/sys/kernel/mm/hugepages")),
+            mac_prefix: mac_prefix(text("/etc/pve/datacenter.cfg").as_bytes()),
             bridges: bridges(&at("/sys/class/net")),
             pci_devices: pci_devices(&at("/sys/bus/pci/devices")),
             pci_mapping: text("/etc/pve/mapping/pci.cfg"),
@@ -122,6 +139,49 @@ impl Host {
         }
     }
 
+    /// Asks the storages about volumes ([`Builder::volumes`](crate::Builder::volumes) tells which): the images of
+    /// snapshot chains, and the LUNs of ZFS over iSCSI, which the target's machine tells. Nothing is changed, so a volume
+    /// that is not active may not answer.
+    ///
+    /// Returns what could not be found out, by volume.
+    pub fn probe_volumes<'v>(
+        &mut self,
+        session: &Session<'_>,
+        volumes: impl IntoIterator<Item = &'v BStr>,
+    ) -> Vec<(BString, pve_storage::Error)> {
+        let mut failures = Vec::new();
+        for volid in volumes {
+            if let Err(error) = self.probe_volume(session, volid) {
+                failures.push((volid.to_owned(), error));
+            }
+        }
+        failures
+    }
+
+    fn probe_volume(&mut self, session: &Session<'_>, volid: &BStr) -> Result<(), pve_storage::Error> {
+        let Ok(id) = VolumeIdRef::from_bytes(volid) else { return Ok(()) };
+        // that the storage is missing, or the name is wrong, is for the builder to say
+        let Some(storage) = session.storages().get(id.storage().as_str()) else { return Ok(()) };
+        let Ok(volume) = storage.volume(id.volname()) else { return Ok(()) };
+        if storage.storage_type() == Some(StorageType::Zfs) {
+            let device = session.block_device(volid, None)?;
+            if let Some(BlockValue::Integer(lun)) = device.get("lun") {
+                let lun = u32::try_from(*lun).unwrap_or(u32::MAX);
+                self.zfs_luns.insert(volume.name.to_string(), lun);
+            }
+        } else if storage.has_volume_chains()
+            && volume.parsed().format == VolumeFormat::Image(ImageFormat::Qcow2)
+        {
+            let chain = session.snapshots(volid)?.into_iter().filter_map(|part| {
+                let link = part.link?;
+                let parent = link.parent.map(|parent| parent.to_string());
+                Some((part.name.to_string(), ChainImage { file: link.file.to_string(), parent }))
+            });
+            self.set_snapshot_chain(volid.to_string(), chain.collect());
+        }
+        Ok(())
+    }
+
     /// Notes the images of a volume's snapshot chain, `current` being the image itself.
     pub fn set_snapshot_chain(&mut self, volume: impl Into<String>, chain: BTreeMap<String, ChainImage>) {
         self.snapshot_chains.insert(volume.into(), chain);
@@ -153,17 +213,16 @@ fn scsi_type(path: &Path) -> Option<u8> {
     fs::read_to_string(device).ok()?.trim().parse().ok()
 }
 
-/// Versions of the emulators that are installed.
-fn emulators(root: &Path, native: &str) -> BTreeMap<String, Option<String>> {
-    let mut versions = BTreeMap::new();
-    for arch in ["x86_64", "aarch64"] {
-        let own = PathBuf::from(format!("/usr/bin/qemu-system-{arch}"));
-        let program =
-            if arch == native && Path::new("/usr/bin/kvm").exists() { "/usr/bin/kvm".into() } else { own };
-        let version = if root == Path::new("/") { version(&program) } else { None };
-        versions.insert(arch.to_owned(), version);
-    }
-    versions
+/// Architectures of guests.
+const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
+
+/// The emulator of each architecture; that of the machine's own is `kvm` on a node of Proxmox VE.
+fn programs(native: &str) -> Vec<(&'static str, PathBuf)> {
+    let program = |arch| {
+        let own = PathBuf::from("/usr/bin/kvm");
+        if arch == native && own.exists() { own } else { format!("/usr/bin/qemu-system-{arch}").into() }
+    };
+    ARCHITECTURES.into_iter().map(|arch| (arch, program(arch))).collect()
 }
 
 /// The version an emulator prints; `None` if there is no such program.
@@ -337,6 +396,7 @@ fn free_port() -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pve_storage::{MemoryHost, Output, Storage, Storages};
 
     #[test]
     fn reads_cpuinfo() {
@@ -368,6 +428,65 @@ mod tests {
         assert_eq!(host.file_type("/dev/null"), FileType::Char);
         assert_eq!(host.file_type("/"), FileType::Dir);
         assert_eq!(host.file_type("/no/such"), FileType::Missing);
+    }
+
+    #[test]
+    fn volumes_are_asked_of_their_storages() {
+        let storage = |id: &str, kind: &str| Storage::new(id.parse().unwrap(), kind);
+        let storages: Storages = [
+            storage("far", "zfs")
+                .with("iscsiprovider", "comstar")
+                .with("portal", "192.0.2.1")
+                .with("target", "iqn.2001-04.com.example:t")
+                .with("pool", "tank"),
+            storage("chained", "dir").with("path", "/vz").with("snapshot-as-volume-chain", "1"),
+            storage("local", "dir").with("path", "/var/lib/vz"),
+        ]
+        .into_iter()
+        .collect();
+        let mut node = MemoryHost::new();
+        node.answer_containing(
+            "list-lu",
+            Output::success("600144f0aa    65536    /dev/zvol/rdsk/tank/vm-100-disk-0\n"),
+        );
+        node.answer_containing("list-view", Output::success("View Entry: 0\n    LUN          : 7\n"));
+        let images = "/vz/images/100";
+        let part = |name: &str| {
+            format!("{{\"filename\":\"{images}/{name}\",\"format\":\"qcow2\",\"virtual-size\":1}}")
+        };
+        let chain = format!(
+            "[{},{},{}]",
+            part("vm-100-disk-0.qcow2"),
+            part("snap-second-vm-100-disk-0.qcow2"),
+            part("snap-first-vm-100-disk-0.qcow2")
+        );
+        node.answer_containing("--backing-chain", Output::success(chain));
+        let session = Session::new(&storages, &node, "pve").assume_active();
+
+        let mut host = Host::default();
+        let volumes =
+            ["far:vm-100-disk-0", "chained:100/vm-100-disk-0.qcow2", "local:100/vm-100-disk-0.qcow2"];
+        let failures = host.probe_volumes(&session, volumes.map(BStr::new));
+        assert!(failures.is_empty(), "{failures:?}");
+        assert_eq!(host.zfs_luns, BTreeMap::from([("vm-100-disk-0".to_owned(), 7)]));
+        let image = |file: &str, parent: Option<&str>| ChainImage {
+            file: format!("{images}/{file}"),
+            parent: parent.map(str::to_owned),
+        };
+        let expected = BTreeMap::from([
+            ("current".to_owned(), image("vm-100-disk-0.qcow2", Some("second"))),
+            ("second".to_owned(), image("snap-second-vm-100-disk-0.qcow2", Some("first"))),
+            ("first".to_owned(), image("snap-first-vm-100-disk-0.qcow2", None)),
+        ]);
+        assert_eq!(host.snapshot_chains, BTreeMap::from([(volumes[1].to_owned(), expected)]));
+
+        // a target that does not know the volume is told about
+        let failures = host.probe_volumes(&session, [BStr::new("far:vm-100-disk-9")]);
+        assert_eq!(failures.len(), 1);
+        // names that are none, and storages that are not there, are for the builder
+        assert!(
+            host.probe_volumes(&session, ["none", "/dev/sda", "gone:x", "far:x"].map(BStr::new)).is_empty()
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use bstr::BString;
 
 use super::Chance;
 use crate::cloudinit::{Salt, hash_password};
+use crate::network::mac_address;
 
 /// The clock and the random numbers of this machine.
 ///
@@ -31,18 +32,7 @@ impl Chance for SystemChance {
     }
 
     fn mac(&self, prefix: &str) -> String {
-        let bytes: [u8; 6] = random();
-        let mut digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
-        if let [first, ..] = bytes
-            && let Some(text) = digits.first_mut()
-        {
-            // nobody's address, and not one of a group
-            *text = format!("{:02X}", first & 0xfe | 0x02);
-        }
-        let random = digits.join(":");
-        let prefix = prefix.to_ascii_uppercase();
-        let rest = random.get(prefix.len()..).unwrap_or_default();
-        format!("{prefix}{rest}")
+        mac_address(random(), prefix)
     }
 
     fn crypt(&self, password: &[u8]) -> BString {
