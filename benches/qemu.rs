@@ -4,14 +4,22 @@
 #![allow(clippy::expect_used, reason = "a failed step fails the measurement")]
 
 use std::hint::black_box;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use pve_cfs::tree::Entry;
+use pve_cfs::{Database, schema};
 use pve_config::guest::VmConfig;
+use pve_config::storage::StorageConfig;
 use pve_qemu::{Builder, Host, Options, diff};
 use pve_storage::{Storage, Storages};
 use pve_volid::VmId;
 use rayon::prelude::*;
+use tempfile::TempDir;
+
+/// Guests of the large cluster.
+const MACHINES: u32 = 10_000;
 
 /// As little as a machine can have.
 const MINIMAL: &str = "memory: 1024\nname: small\nostype: l26\n";
@@ -140,7 +148,6 @@ fn comparison(criterion: &mut Criterion) {
 }
 
 fn many_machines(criterion: &mut Criterion) {
-    const MACHINES: u32 = 10_000;
     let (host, storages) = (host(), storages());
     let builder = Builder::new(&host, &storages);
     let texts: Vec<(VmId, &str)> = (0..MACHINES)
@@ -162,5 +169,120 @@ fn many_machines(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one_machine, comparison, many_machines);
+/// The storages of [`storages`], as a cluster has them.
+const STORAGE_CFG: &str = "\
+dir: local
+	path /var/lib/vz
+	content images,iso
+
+lvmthin: local-lvm
+	vgname pve
+	thinpool data
+	content images,rootdir
+
+rbd: ceph
+	pool vms
+	content images
+";
+
+/// A cluster of 16 nodes with [`MACHINES`] guests, each with a name, addresses and volumes of its own.
+fn database(folder: &TempDir) -> PathBuf {
+    const NODES: u32 = 16;
+    let path = folder.path().join("config.db");
+    let mut connection = rusqlite::Connection::open(&path).expect("a database");
+    let transaction = connection.transaction().expect("a transaction");
+    transaction.execute_batch(schema::CREATE_TABLE).expect("the table");
+    let mut last = 1;
+    let mut insert = |parent: i64, directory: bool, name: &str, content: &str| {
+        last += 1;
+        let (kind, content) = if directory { (4, None) } else { (8, Some(content.as_bytes())) };
+        transaction
+            .prepare_cached("INSERT INTO tree VALUES (?1, ?2, ?1, 0, 1700000000, ?3, ?4, ?5)")
+            .and_then(|mut insert| insert.execute(rusqlite::params![last, parent, kind, name, content]))
+            .expect("a row");
+        last
+    };
+    insert(0, false, "storage.cfg", STORAGE_CFG);
+    let nodes = insert(0, true, "nodes", "");
+    let folders: Vec<i64> = (1..=NODES)
+        .map(|node| {
+            let node = insert(nodes, true, &format!("pve{node}"), "");
+            insert(node, true, "qemu-server", "")
+        })
+        .collect();
+    for number in 0..MACHINES {
+        let vmid = 100 + number;
+        let template = [USUAL, USUAL, USUAL, HEAVY, MINIMAL][number as usize % 5];
+        let text = template
+            .replace("vm-100-", &format!("vm-{vmid}-"))
+            .replace("100/", &format!("{vmid}/"))
+            .replace("BC:24:11:5E:", &format!("BC:24:{:02X}:{:02X}:", number >> 8, number & 0xff))
+            .replace("name: ", &format!("name: vm{vmid}-"));
+        let parent = folders[number as usize % folders.len()];
+        insert(parent, false, &format!("{vmid}.conf"), &text);
+    }
+    transaction
+        .execute("INSERT INTO tree VALUES (0, 0, ?1, 0, 1700000000, 8, '__version__', NULL)", [last])
+        .expect("the version");
+    transaction.commit().expect("a commit");
+    path
+}
+
+/// A file of the configuration of a guest.
+fn vmid_of(file: &Entry<'_>) -> Option<VmId> {
+    VmId::from_bytes(file.name().strip_suffix(b".conf")?).ok()
+}
+
+/// From the file of a database to all command lines of the cluster; returns how many arguments they have.
+fn command_lines(path: &Path, host: &Host) -> usize {
+    let (database, _) = Database::open_read_only(path).expect("a database");
+    let tree = database.tree();
+    let storage_cfg = tree.get(b"storage.cfg").expect("storage.cfg");
+    let storages = Storages::from_config(&StorageConfig::parse(storage_cfg.content()));
+    let nodes: Vec<Entry<'_>> = tree.get(b"nodes").expect("nodes").children().collect();
+    let machines: Vec<(usize, VmId, &[u8])> = nodes
+        .iter()
+        .enumerate()
+        .flat_map(|(node, entry)| {
+            let folder = entry.child(b"qemu-server");
+            let files = folder.into_iter().flat_map(|folder| folder.children());
+            files.filter_map(move |file| Some((node, vmid_of(&file)?, file.content())))
+        })
+        .collect();
+    let hosts: Vec<Host> = nodes
+        .iter()
+        .map(|node| {
+            let mut host = host.clone();
+            host.node = node.name().to_string();
+            host
+        })
+        .collect();
+    let builders: Vec<Builder<'_>> = hosts.iter().map(|host| Builder::new(host, &storages)).collect();
+    machines
+        .par_iter()
+        .map(|(node, vmid, text)| {
+            let builder = &builders[*node];
+            let (config, _) = VmConfig::parse_with(text, &builder.context());
+            let command = builder.build(*vmid, &config, &Options::default()).expect("a command line");
+            black_box(&command).arguments().len()
+        })
+        .sum()
+}
+
+fn whole_cluster(criterion: &mut Criterion) {
+    let memory = Path::new("/dev/shm");
+    let folder =
+        if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a folder");
+    let (path, host) = (database(&folder), host());
+    let mut group = criterion.benchmark_group("10,000 machines of a config.db");
+    group
+        .throughput(Throughput::Elements(MACHINES.into()))
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(5));
+    group.bench_function("open the database", |b| b.iter(|| Database::open_read_only(black_box(&path))));
+    group.bench_function("file to command lines", |b| b.iter(|| command_lines(black_box(&path), &host)));
+    group.finish();
+}
+
+criterion_group!(benches, one_machine, comparison, many_machines, whole_cluster);
 criterion_main!(benches);
