@@ -98,6 +98,7 @@ mod passthrough;
 pub mod pci;
 pub mod pending;
 mod peripheral;
+pub mod power;
 mod process;
 pub mod qmp;
 mod release;

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Suspending and resuming a VM (spec: vm-lifecycle, "Suspend and resume").
+
+use std::time::Duration;
+
+use bstr::{BStr, BString, ByteSlice};
+use pve_config::guest::VmConfig;
+use pve_config::vm::{Net, NetModel};
+use pve_volid::VmId;
+use serde_json::{Value, json};
+
+use super::stop::SECOND;
+use super::{Power, PowerError, Start, Suspend, state};
+use crate::node::{Node, WorldError};
+
+/// How long QEMU may take to tell its state before it is resumed.
+const STATUS_PATIENCE: Duration = Duration::from_secs(60);
+/// Options of guests whose state cannot be saved, by their name without number.
+const BLOCKERS: [&str; 4] = ["hostpci", "amd-sev", "intel-tdx", "virtiofs"];
+/// Options that describe a saved machine.
+const STATE_KEYS: [&str; 4] = ["vmstate", "runningmachine", "runningcpu", "running-nets-host-mtu"];
+
+impl Power<'_> {
+    /// Suspends a VM: its CPUs are paused, or its state is saved on disk and its process ends.
+    ///
+    /// # Errors
+    /// If the VM does not run, is locked, or its state cannot be saved. In the last case its state volume is
+    /// freed again, but the lock `suspending` stays, as with the reference.
+    pub fn suspend(&self, vmid: VmId, options: &Suspend<'_>) -> Result<(), PowerError> {
+        let _lock = self.lock(vmid)?;
+        let config = self.load(vmid)?;
+        if !options.to_disk {
+            let tolerated = options.skip_lock || config.has_lock("backup");
+            Self::require_unlocked(vmid, &config, tolerated)?;
+            self.require_running(vmid)?;
+            self.qmp(vmid, "stop")?;
+            return Ok(());
+        }
+        let skip = options.skip_lock && !config.has_lock("backup");
+        Self::require_unlocked(vmid, &config, skip)?;
+        self.require_running(vmid)?;
+        if let Some(option) = blocker(&config) {
+            return Err(PowerError::NotSuspendable { vmid, option });
+        }
+        let mut config = config;
+        let state = self.prepare_saving(vmid, &mut config, options)?;
+        match self.save(vmid, state.as_bstr()) {
+            Ok(()) => {
+                self.qmp(vmid, "quit")?;
+                let mut config = self.load(vmid)?;
+                config.main.set("lock", "suspended");
+                self.store(vmid, &config)
+            }
+            Err(error) => {
+                self.abandon_saving(vmid, &state)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the volume for the state and notes in the configuration what it will hold.
+    fn prepare_saving(
+        &self,
+        vmid: VmId,
+        config: &mut VmConfig<'static>,
+        options: &Suspend<'_>,
+    ) -> Result<BString, PowerError> {
+        let machine = self.processes.running_machine(vmid)?;
+        let mtus = host_mtus(&self.node, vmid, config)?;
+        let name = BString::from(format!("suspend-{}", self.processes.date(self.node.chance.now())));
+        let state = state::allocate(self.node, vmid, &config.main, options.state_storage, name.as_bstr())?;
+        config.main.set("vmstate", state.clone());
+        config.main.set("runningmachine", machine.machine);
+        config.main.set("runningcpu", machine.cpu);
+        config.main.set("running-nets-host-mtu", mtus);
+        config.main.set("lock", "suspending");
+        if let Err(error) = self.store(vmid, config) {
+            self.tolerate(self.node.volumes.free(state.as_bstr()));
+            return Err(error);
+        }
+        Ok(state)
+    }
+
+    /// Saves the state of a machine; returns when QEMU has written all of it.
+    fn save(&self, vmid: VmId, state: &BStr) -> Result<(), PowerError> {
+        let machines = self.node.machines;
+        self.node.volumes.activate(&[state])?;
+        self.processes.set_save_capabilities(vmid)?;
+        let version = self.qmp(vmid, "query-version")?;
+        let mut arguments = json!({ "statefile": self.path(state)?.to_str_lossy() });
+        if starts_machine_after_saving(&version) {
+            arguments["skip-vm-start"] = true.into();
+        }
+        machines.qmp(vmid, "savevm-start", arguments, None)?;
+        loop {
+            let progress = self.qmp(vmid, "query-savevm")?;
+            match progress["status"].as_str() {
+                Some("completed") => return Ok(()),
+                Some("active" | "setup") => self.node.chance.sleep(SECOND),
+                status => {
+                    let reason = progress["error"].as_str().or(status).unwrap_or("no status").to_owned();
+                    return Err(PowerError::NotSaved { vmid, reason });
+                }
+            }
+        }
+    }
+
+    /// Takes back what [`Power::prepare_saving`] did, but for the lock.
+    fn abandon_saving(&self, vmid: VmId, state: &BString) -> Result<(), PowerError> {
+        self.tolerate(self.qmp(vmid, "savevm-end"));
+        self.tolerate(self.deactivate(std::slice::from_ref(state)));
+        self.tolerate(self.node.volumes.free(state.as_bstr()));
+        let mut config = self.load(vmid)?;
+        for key in STATE_KEYS {
+            config.main.remove(key);
+        }
+        self.store(vmid, &config)
+    }
+
+    /// Lets a suspended VM go on; one that was suspended to disk is started.
+    ///
+    /// # Errors
+    /// If the VM does not run (and is not suspended to disk), or if another operation has locked it.
+    pub fn resume(&self, vmid: VmId, skip_lock: bool) -> Result<(), PowerError> {
+        let config = self.load(vmid)?;
+        if config.main.is_template() {
+            return Err(PowerError::Template { vmid });
+        }
+        if config.has_lock("suspended") {
+            return self.start(vmid, &Start { skip_lock, ..Start::default() });
+        }
+        let _lock = self.lock(vmid)?;
+        self.require_running(vmid)?;
+        let state = self.run_state(vmid, Some(STATUS_PATIENCE))?;
+        if state.is_running() {
+            return Ok(());
+        }
+        let config = self.load(vmid)?;
+        Self::require_unlocked(vmid, &config, skip_lock || config.has_lock("backup"))?;
+        if state.0 == "suspended" {
+            self.qmp(vmid, "system_wakeup")?;
+            return Ok(());
+        }
+        if state.0 == "shutdown" {
+            self.qmp(vmid, "system_reset")?;
+        }
+        self.processes.add_bridge_entries(vmid, &config)?;
+        self.qmp(vmid, "cont")?;
+        Ok(())
+    }
+
+    fn require_running(&self, vmid: VmId) -> Result<(), PowerError> {
+        if self.node.machines.is_running(vmid) { Ok(()) } else { Err(PowerError::NotRunning { vmid }) }
+    }
+}
+
+/// The option that keeps a machine from being saved.
+fn blocker(config: &VmConfig<'_>) -> Option<BString> {
+    let found = config.main.iter().map(|(key, _)| key).find(|key| {
+        let name = key.trim_end_with(|digit| digit.is_ascii_digit());
+        BLOCKERS.iter().any(|blocker| name == blocker.as_bytes())
+    });
+    found.map(BStr::to_owned)
+}
+
+/// QEMU from 11.0.2 on lets the machine run again after its state was saved, unless told otherwise.
+fn starts_machine_after_saving(version: &Value) -> bool {
+    let number = |name: &str| version["qemu"][name].as_u64().and_then(|number| u32::try_from(number).ok());
+    let [Some(major), Some(minor), Some(micro)] = ["major", "minor", "micro"].map(number) else {
+        return false;
+    };
+    (major, minor, micro) >= (11, 0, 2)
+}
+
+/// MTU of each virtio network card of a running VM, as QEMU reports it: `net0=1500,net1=9000`, sorted by text.
+///
+/// # Errors
+/// If QEMU does not tell.
+pub fn host_mtus(node: &Node<'_>, vmid: VmId, config: &VmConfig<'_>) -> Result<BString, WorldError> {
+    let mut cards: Vec<String> = config
+        .main
+        .numbered("net")
+        .filter(|(_, value)| Net::parse(value).is_ok_and(|net| net.model == NetModel::Virtio))
+        .map(|(number, _)| format!("net{number}"))
+        .collect();
+    cards.sort();
+    let mut mtus = Vec::new();
+    for card in cards {
+        let path = format!("/machine/peripheral/{card}");
+        let arguments = json!({ "path": path, "property": "host_mtu" });
+        let mtu = node.machines.qmp(vmid, "qom-get", arguments, None)?;
+        mtus.push(format!("{card}={}", mtu.as_u64().unwrap_or(0)));
+    }
+    Ok(mtus.join(",").into())
+}
