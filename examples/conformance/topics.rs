@@ -27,6 +27,7 @@ mod vm_bootorder;
 mod vm_clone;
 mod vm_destroy;
 mod vm_move;
+mod vm_power;
 mod vm_template;
 mod volume_names;
 
@@ -56,6 +57,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "VM_CLONE", run: vm_clone::run },
     Topic { name: "VM_DESTROY", run: vm_destroy::run },
     Topic { name: "VM_MOVE", run: vm_move::run },
+    Topic { name: "VM_POWER", run: vm_power::run },
     Topic { name: "VM_TEMPLATE", run: vm_template::run },
     Topic { name: "VOLUME_NAMES", run: volume_names::run },
 ];
