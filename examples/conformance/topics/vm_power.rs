@@ -10,7 +10,7 @@ use bstr::{BStr, BString};
 use pve_config::guest::VmConfig;
 use pve_qemu::cloudinit::{Resolver, Settings};
 use pve_qemu::node::{
-    Chance, CopyOptions, FirmwareTemplate, ListedVolume, MachineChange, Machines, Node, Volumes, WorldError,
+    Chance, CopyOptions, ListedVolume, MachineChange, Machines, Node, Volumes, WorldError,
 };
 use pve_qemu::power::{
     Flag, HookPhase, Launch, LaunchError, Power, PowerError, Processes, Property, Reboot, RunDir,
@@ -415,10 +415,6 @@ impl Volumes for PowerWorld<'_> {
         options: CopyOptions,
     ) -> Result<(), WorldError> {
         self.base.copy(source, snapshot, target, options)
-    }
-
-    fn write_firmware(&self, template: FirmwareTemplate, target: &BStr) -> Result<(), WorldError> {
-        self.base.write_firmware(template, target)
     }
 
     fn create_base(&self, volume: &BStr) -> Result<VolumeId, WorldError> {
