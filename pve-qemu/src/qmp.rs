@@ -2,14 +2,24 @@
 //! A client for QMP, the protocol that QEMU is controlled by: JSON lines over a local socket.
 //!
 //! The server greets, the client negotiates, then commands and answers alternate; events come in between at any time.
+//! Commands carry a number, and an answer with another number belongs to a command that was given up: it is dropped.
+//! The guest agent speaks a dialect of it, see [`agent`](crate::agent).
+
+mod lines;
+mod patience;
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Map, Value, json};
+
+pub(crate) use lines::{Lines, excerpt};
+pub use patience::patience;
 
 /// A connection to a QMP server.
 ///
@@ -25,11 +35,12 @@ use serde_json::{Map, Value, json};
 /// ```
 #[derive(Debug)]
 pub struct Qmp {
-    stream: BufReader<UnixStream>,
+    lines: Lines,
     timeout: Duration,
     events: VecDeque<Event>,
     greeting: Value,
-    line: Vec<u8>,
+    /// Number of the last command.
+    number: u64,
 }
 
 /// Something that happened in the guest or the emulator.
@@ -75,8 +86,16 @@ pub enum QmpError {
     },
 }
 
-/// Longest message that is accepted, in bytes.
-const MOST: usize = 64 << 20;
+impl QmpError {
+    /// Whether the server does not know the command.
+    #[must_use]
+    pub fn is_unknown_command(&self) -> bool {
+        matches!(self, QmpError::Command { class, .. } if class == "CommandNotFound")
+    }
+}
+
+/// How often a socket that nobody listens at is tried again.
+const RETRY: Duration = Duration::from_millis(100);
 
 impl Qmp {
     /// Connects to the server at `path` and leaves negotiation mode. `timeout` holds for every answer from now on.
@@ -94,14 +113,7 @@ impl Qmp {
     ///
     /// As [`Qmp::connect`], after the last try.
     pub fn connect_patiently(path: &Path, patience: Duration, timeout: Duration) -> Result<Self, QmpError> {
-        let end = Instant::now() + patience;
-        loop {
-            match UnixStream::connect(path) {
-                Ok(stream) => return Self::over(stream, timeout),
-                Err(error) if Instant::now() >= end => return Err(error.into()),
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
+        Self::over(connect_patiently(path, patience)?, timeout)
     }
 
     /// Speaks QMP over a stream that is connected already.
@@ -110,17 +122,14 @@ impl Qmp {
     ///
     /// If the other side does not speak QMP.
     pub fn over(stream: UnixStream, timeout: Duration) -> Result<Self, QmpError> {
-        stream.set_read_timeout(Some(timeout))?;
-        stream.set_write_timeout(Some(timeout))?;
         let mut qmp = Qmp {
-            stream: BufReader::new(stream),
+            lines: Lines::new(stream),
             timeout,
             events: VecDeque::new(),
             greeting: Value::Null,
-            line: Vec::new(),
+            number: 0,
         };
-        let end = Instant::now() + timeout;
-        let mut greeting = qmp.message("greeting", end)?;
+        let mut greeting = qmp.message("greeting", Instant::now() + timeout)?;
         match greeting.remove("QMP") {
             Some(server) => qmp.greeting = server,
             None => return Err(QmpError::Protocol(Value::Object(greeting).to_string())),
@@ -135,34 +144,70 @@ impl Qmp {
         &self.greeting
     }
 
+    /// How long every answer may take from now on.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
     /// Executes a command and returns what it returns.
     ///
     /// # Errors
     ///
     /// [`QmpError::Command`] if QEMU refuses it, [`QmpError::Timeout`] if it does not answer.
     pub fn execute(&mut self, command: &str, arguments: Option<Value>) -> Result<Value, QmpError> {
-        let mut request = json!({ "execute": command });
+        let (request, end) = self.request(command, arguments);
+        self.lines.write(&request, end)?;
+        self.answer(command, end)
+    }
+
+    /// Gives QEMU an open file under a name, by which later commands know it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Qmp::execute`].
+    pub fn give_file(&mut self, name: &str, file: BorrowedFd<'_>) -> Result<(), QmpError> {
+        let command = "getfd";
+        let (request, end) = self.request(command, Some(json!({ "fdname": name })));
+        let files = [file];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        ancillary.push(SendAncillaryMessage::ScmRights(&files));
+        let sent =
+            sendmsg(self.lines.stream(), &[IoSlice::new(&request)], &mut ancillary, SendFlags::NOSIGNAL)
+                .map_err(io::Error::from)?;
+        self.lines.write(request.get(sent..).unwrap_or_default(), end)?;
+        self.answer(command, end).map(drop)
+    }
+
+    /// The line of a new command, and when its answer must be there.
+    fn request(&mut self, command: &str, arguments: Option<Value>) -> (Vec<u8>, Instant) {
+        self.number += 1;
+        let mut request = json!({ "execute": command, "id": self.number });
         if let (Some(arguments), Some(members)) = (arguments, request.as_object_mut()) {
             members.insert("arguments".into(), arguments);
         }
-        let mut text = request.to_string();
-        text.push('\n');
-        self.stream.get_mut().write_all(text.as_bytes())?;
-        let end = Instant::now() + self.timeout;
+        let mut text = request.to_string().into_bytes();
+        text.push(b'\n');
+        (text, Instant::now() + self.timeout)
+    }
+
+    /// The answer to the last command.
+    fn answer(&mut self, command: &str, end: Instant) -> Result<Value, QmpError> {
         loop {
             let mut message = self.message(command, end)?;
+            let number = message.remove("id");
+            let is_ours = number.is_none_or(|number| number == self.number);
             if let Some(value) = message.remove("return") {
-                return Ok(value);
+                if is_ours {
+                    return Ok(value);
+                }
+            } else if let Some(error) = message.remove("error") {
+                if is_ours {
+                    return Err(refusal(command, &error));
+                }
+            } else {
+                self.note(message)?;
             }
-            if let Some(error) = message.remove("error") {
-                let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
-                return Err(QmpError::Command {
-                    command: command.to_owned(),
-                    class: text("class"),
-                    description: text("desc"),
-                });
-            }
-            self.note(message)?;
         }
     }
 
@@ -172,16 +217,18 @@ impl Qmp {
     ///
     /// If the connection breaks.
     pub fn event(&mut self, patience: Duration) -> Result<Option<Event>, QmpError> {
-        if let Some(event) = self.events.pop_front() {
-            return Ok(Some(event));
-        }
-        match self.message("event", Instant::now() + patience) {
-            Ok(message) => {
-                self.note(message)?;
-                Ok(self.events.pop_front())
+        let end = Instant::now() + patience;
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Some(event));
             }
-            Err(QmpError::Timeout { .. }) => Ok(None),
-            Err(error) => Err(error),
+            match self.message("event", end) {
+                // the answer to a command that was given up
+                Ok(message) if message.contains_key("id") => {}
+                Ok(message) => self.note(message)?,
+                Err(QmpError::Timeout { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -198,56 +245,60 @@ impl Qmp {
 
     /// The next message that comes before `end`.
     fn message(&mut self, command: &str, end: Instant) -> Result<Map<String, Value>, QmpError> {
-        let timed_out = || QmpError::Timeout { command: command.to_owned(), timeout: self.timeout };
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(timed_out());
-            }
-            self.stream.get_ref().set_read_timeout(Some(left))?;
-            match self.stream.fill_buf() {
-                Ok([]) => return Err(QmpError::Closed),
-                Ok(available) => {
-                    let found = available.iter().position(|byte| *byte == b'\n');
-                    let taken = found.map_or(available.len(), |at| at + 1);
-                    self.line.extend_from_slice(available.get(..taken).unwrap_or_default());
-                    self.stream.consume(taken);
-                    if self.line.len() > MOST {
-                        return Err(QmpError::Protocol(format!("a message of more than {MOST} bytes")));
-                    }
-                    if found.is_some() {
-                        let line = std::mem::take(&mut self.line);
-                        return serde_json::from_slice(&line)
-                            .map_err(|_| QmpError::Protocol(String::from_utf8_lossy(&line).into_owned()));
-                    }
-                }
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    return Err(timed_out());
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
+        let Some(line) = self.lines.read(end)? else {
+            return Err(QmpError::Timeout { command: command.to_owned(), timeout: self.timeout });
+        };
+        serde_json::from_slice(&line).map_err(|_| QmpError::Protocol(excerpt(&line)))
+    }
+}
+
+/// The error that the answer to a command tells.
+pub(crate) fn refusal(command: &str, error: &Value) -> QmpError {
+    let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+    QmpError::Command { command: command.to_owned(), class: text("class"), description: text("desc") }
+}
+
+/// Connects as soon as somebody listens, at most `patience` from now.
+pub(crate) fn connect_patiently(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let end = Instant::now() + patience;
+    loop {
+        match UnixStream::connect(path) {
+            Err(_) if Instant::now() + RETRY < end => std::thread::sleep(RETRY),
+            connected => return connected,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::io::{BufRead, BufReader, Write};
+
     use super::*;
 
-    /// A server that sends `script`, one entry after each line it receives; the first entry at once.
-    fn server(script: &[&str]) -> UnixStream {
+    /// A server that sends `script`, one entry after each line it receives; the first entry at once. An entry `@` in a
+    /// text stands for the number of the command, the entry `close` for the end.
+    pub(crate) fn server(script: &[&str]) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let script: Vec<String> = script.iter().map(|text| (*text).to_owned()).collect();
         std::thread::spawn(move || {
             let mut reader = BufReader::new(theirs.try_clone().unwrap());
             let mut writer = theirs;
+            let mut number = String::new();
             for text in script {
-                writer.write_all(text.as_bytes()).unwrap();
-                let mut line = String::new();
-                if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                if text == "close" {
                     return;
                 }
+                writer.write_all(text.replace('@', &number).as_bytes()).unwrap();
+                let mut line = Vec::new();
+                if reader.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
+                    return;
+                }
+                let text = String::from_utf8_lossy(&line);
+                let request: Value = serde_json::from_str(text.trim_start_matches('\u{fffd}')).unwrap();
+                number = match &request["id"] {
+                    Value::Null => request["arguments"]["id"].to_string(),
+                    id => id.to_string(),
+                };
             }
             std::thread::sleep(Duration::from_secs(5));
         });
@@ -261,9 +312,9 @@ mod tests {
     fn events_between_answers_are_kept() {
         let script = [
             HELLO,
-            "{\"return\": {}}\n",
-            "{\"event\": \"STOP\", \"data\": {\"a\": 1}}\n{\"return\": 42}\n",
-            "{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}}\n",
+            "{\"return\": {}, \"id\": @}\n",
+            "{\"event\": \"STOP\", \"data\": {\"a\": 1}}\n{\"return\": 42, \"id\": @}\n",
+            "{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}, \"id\": @}\n",
         ];
         let mut qmp = Qmp::over(server(&script), SOON).unwrap();
         assert_eq!(qmp.execute("x", None).unwrap(), json!(42));
@@ -279,5 +330,20 @@ mod tests {
         let mut qmp = Qmp::over(server(&[HELLO, "{\"return\": {}}\n", "{\"retu"]), SOON).unwrap();
         assert!(matches!(qmp.execute("x", None), Err(QmpError::Timeout { .. })));
         assert!(matches!(Qmp::over(server(&["hello\n"]), SOON), Err(QmpError::Protocol(_))));
+    }
+
+    #[test]
+    fn a_late_answer_is_not_taken_for_that_of_the_next_command() {
+        let script = [
+            HELLO,
+            "{\"return\": {}, \"id\": @}\n",
+            "",
+            "{\"return\": 1, \"id\": 2}\n{\"return\": 2, \"id\": @}\n",
+        ];
+        let mut qmp = Qmp::over(server(&script), SOON).unwrap();
+        qmp.set_timeout(Duration::from_millis(30));
+        assert!(matches!(qmp.execute("slow", None), Err(QmpError::Timeout { .. })));
+        qmp.set_timeout(SOON);
+        assert_eq!(qmp.execute("next", None).unwrap(), json!(2));
     }
 }
