@@ -17,7 +17,7 @@ use std::time::Duration;
 use bstr::{BStr, BString};
 use pve_config::guest::GuestKind;
 use pve_storage::Storages;
-use pve_volid::{ImageFormat, StorageId, VmId, VolumeId};
+use pve_volid::{ImageFormat, StorageId, VmId, VolumeId, VolumeIdRef};
 use serde_json::Value;
 
 #[cfg(unix)]
@@ -169,6 +169,21 @@ pub trait Volumes {
 
     /// Size in bytes that the guest sees, and format; of a volume, or of a file or device by its absolute path.
     fn size(&self, volume: &BStr) -> Result<(u64, ImageFormat), WorldError>;
+
+    /// Where QEMU finds a volume on this host; an absolute path is its own answer.
+    ///
+    /// Without an implementation of its own: where the storage's configuration says, asking nothing and nobody.
+    ///
+    /// # Errors
+    /// If the storage is not known, or does not take the name.
+    fn path(&self, volume: &BStr) -> Result<BString, WorldError> {
+        if volume.starts_with(b"/") {
+            return Ok(volume.to_owned());
+        }
+        let id = VolumeIdRef::from_bytes(volume).map_err(pve_storage::Error::from)?;
+        let storage = self.storages().require(id.storage().as_str())?;
+        Ok(storage.volume(id.volname())?.path(None, &pve_storage::Facts::default())?)
+    }
 
     /// The volume that an absolute path belongs to.
     fn volume_at(&self, path: &BStr) -> Result<Option<VolumeId>, WorldError>;
@@ -327,6 +342,20 @@ pub enum WorldError {
         path: String,
         /// What happened.
         reason: String,
+    },
+    /// A VM that does not run was to be told something.
+    #[error("VM {vmid} is not running")]
+    NotRunning {
+        /// The VM.
+        vmid: VmId,
+    },
+    /// QEMU, or the agent in the guest, did not do what it was told.
+    #[error("VM {vmid}: {source}")]
+    Qmp {
+        /// The VM.
+        vmid: VmId,
+        /// Why.
+        source: Box<crate::qmp::QmpError>,
     },
     /// Anything else that a world of its own has to say.
     #[error("{0}")]

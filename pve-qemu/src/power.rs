@@ -5,8 +5,8 @@
 //! pending changes become current, the cloud-init image is made, volumes are activated, the command line is computed, QEMU
 //! is run, and a flag is left that says that somebody has to clean up after it. [`Power`] walks that sequence on a
 //! [`Node`] and on [`Processes`]; what stands behind those decides whether something really happens. The same
-//! sequence serves a node, a rehearsal that only notes its steps, and a simulation with a clock of its own; this crate
-//! brings the sequence, and the caller what stands behind the traits.
+//! sequence serves a node, and a simulation with a clock of its own; this crate brings the sequence, and the caller what
+//! stands behind the traits.
 //!
 //! # What survives whom
 //!
@@ -40,7 +40,6 @@ mod operation;
 mod pending;
 mod processes;
 mod start;
-mod state;
 mod status;
 mod stop;
 mod suspend;
@@ -58,9 +57,8 @@ use crate::vm_file::{self, VmFileError};
 pub use files::{Flag, RunDir};
 pub use launch::{Launch, Property, Scope};
 pub use operation::{Reboot, Shutdown, Start, Stop, Suspend};
-pub use processes::{HookPhase, LaunchError, Processes, RunningMachine, Signal};
+pub use processes::{HookPhase, LaunchError, Processes, Signal};
 pub use status::{RunState, Status};
-pub use suspend::host_mtus;
 
 /// The power switch of the VMs of a node.
 #[derive(Clone, Copy)]

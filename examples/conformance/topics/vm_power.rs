@@ -9,13 +9,12 @@ use std::time::Duration;
 use bstr::{BStr, BString};
 use pve_config::guest::VmConfig;
 use pve_qemu::cloudinit::{Resolver, Settings};
-use pve_qemu::node::{
-    Chance, CopyOptions, ListedVolume, MachineChange, Machines, Node, Volumes, WorldError,
-};
+use pve_qemu::node::{Chance, CopyOptions, ListedVolume, MachineChange, Machines, Node, Volumes, WorldError};
 use pve_qemu::power::{
-    Flag, HookPhase, Launch, LaunchError, Power, PowerError, Processes, Property, Reboot, RunDir,
-    RunningMachine, Shutdown, Signal, Start, Stop, Suspend,
+    Flag, HookPhase, Launch, LaunchError, Power, PowerError, Processes, Property, Reboot, RunDir, Shutdown,
+    Signal, Start, Stop, Suspend,
 };
+use pve_qemu::snapshot::RunningMachine;
 use pve_qemu::{Builder, CommandLine, Host, Options};
 use pve_storage::Storages;
 use pve_volid::{CivilTime, FixedOffset, ImageFormat, LocalZone as _, StorageId, VmId, VolumeId};
@@ -337,7 +336,8 @@ impl Processes for PowerWorld<'_> {
     }
 
     fn running_machine(&self, _: VmId) -> Result<RunningMachine, PowerError> {
-        Ok(RunningMachine { machine: "pc-i440fx-10.1+pve1".into(), cpu: "kvm64,+sep".into() })
+        let (machine, cpu) = ("pc-i440fx-10.1+pve1".into(), "kvm64,+sep".into());
+        Ok(RunningMachine { machine, cpu, host_mtu: Vec::new() })
     }
 
     fn set_save_capabilities(&self, _: VmId) -> Result<(), PowerError> {

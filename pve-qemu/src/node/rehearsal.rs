@@ -297,6 +297,10 @@ impl Volumes for Rehearsal<'_> {
         }
     }
 
+    fn path(&self, volume: &BStr) -> Result<BString, WorldError> {
+        self.node.volumes.path(volume)
+    }
+
     fn volume_at(&self, path: &BStr) -> Result<Option<VolumeId>, WorldError> {
         self.node.volumes.volume_at(path)
     }

@@ -133,6 +133,13 @@ impl Volumes for StoredVolumes<'_> {
         Ok((info.size, format))
     }
 
+    fn path(&self, volume: &BStr) -> Result<BString, WorldError> {
+        if volume.starts_with(b"/") {
+            return Ok(volume.to_owned());
+        }
+        Ok(self.session.path(volume, None)?)
+    }
+
     fn volume_at(&self, path: &BStr) -> Result<Option<VolumeId>, WorldError> {
         Ok(self.session.volume_at(path)?.map(|(_, volume)| volume))
     }

@@ -106,7 +106,7 @@ impl Scope {
 /// How long QEMU may take to start, in seconds (spec: vm-lifecycle, "Start", 8).
 pub(super) fn start_timeout(main: &VmSection<'_>, resuming: bool) -> Duration {
     const PLAIN: u64 = 30;
-    let memory = super::state::memory(main);
+    let memory = crate::snapshot::memory(main);
     let mut seconds = if memory > PLAIN * 1024 { memory / 1024 } else { PLAIN };
     if main.numbered("hostpci").len() > 0 {
         seconds *= 4;

@@ -5,13 +5,14 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use bstr::{BStr, BString};
+use bstr::BStr;
 use pve_config::guest::VmConfig;
 use pve_volid::VmId;
 
 use super::{Flag, Launch, PowerError, RunDir};
 use crate::builder::Options;
 use crate::command_line::CommandLine;
+use crate::snapshot::RunningMachine;
 
 /// The processes of a node: QEMU and its helpers, their files, and hook scripts.
 ///
@@ -111,7 +112,7 @@ pub trait Processes {
     /// If one cannot be removed.
     fn remove_interfaces(&self, vmid: VmId, config: &VmConfig<'_>) -> Result<(), PowerError>;
 
-    /// The machine and CPU that a running VM has.
+    /// What a running VM was started with, as its arguments tell ([`RunningMachine::of_arguments`]).
     ///
     /// # Errors
     /// If the process does not tell.
@@ -162,15 +163,6 @@ pub enum Signal {
     Terminate,
     /// `SIGKILL`
     Kill,
-}
-
-/// What a running VM was started with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunningMachine {
-    /// Machine type with its version and revision, `pc-i440fx-10.1+pve1`.
-    pub machine: BString,
-    /// The argument of `-cpu`.
-    pub cpu: BString,
 }
 
 /// Why QEMU does not run.

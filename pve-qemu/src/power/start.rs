@@ -6,7 +6,6 @@ use std::time::Duration;
 use bstr::{BStr, BString, ByteSlice};
 use pve_config::guest::VmConfig;
 use pve_config::vm::Net;
-use pve_storage::Facts;
 use pve_volid::{ContentType, VmId, VolumeIdRef, VolumeType};
 use serde_json::json;
 
@@ -130,7 +129,7 @@ impl Power<'_> {
     ) -> Result<CommandLine, PowerError> {
         let kept = |key: &str| config.main.truthy(key).filter(|_| resuming);
         let state = match start.state.or(kept("vmstate")) {
-            Some(state) => Some(self.path(state)?),
+            Some(state) => Some(self.node.volumes.path(state)?),
             None => None,
         };
         let options = Options {
@@ -144,14 +143,6 @@ impl Power<'_> {
             ..Options::default()
         };
         self.processes.command(vmid, config, &options)
-    }
-
-    /// Where a volume is on this host; a path is its own answer.
-    pub(super) fn path(&self, volume: &BStr) -> Result<BString, PowerError> {
-        let Ok(id) = VolumeIdRef::from_bytes(volume) else { return Ok(volume.to_owned()) };
-        let storage = self.node.volumes.storages().require(id.storage().as_str());
-        let path = storage.and_then(|storage| storage.volume(id.volname())?.path(None, &Facts::default()));
-        Ok(path.map_err(crate::node::WorldError::from)?)
     }
 
     /// Managed volumes of the drives in their order, then that of the saved state.

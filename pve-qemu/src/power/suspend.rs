@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use bstr::{BStr, BString, ByteSlice};
 use pve_config::guest::VmConfig;
-use pve_config::vm::{Net, NetModel};
-use pve_volid::VmId;
+use pve_volid::{StorageId, VmId};
 use serde_json::{Value, json};
 
-use super::stop::SECOND;
-use super::{Power, PowerError, Start, Suspend, state};
-use crate::node::{Node, WorldError};
+use super::{Power, PowerError, Start, Suspend};
+use crate::node::WorldError;
+use crate::snapshot::{self, RunningMachine, SaveError, state_storage, virtio_cards};
 
 /// How long QEMU may take to tell its state before it is resumed.
 const STATUS_PATIENCE: Duration = Duration::from_secs(60);
@@ -65,14 +64,19 @@ impl Power<'_> {
         config: &mut VmConfig<'static>,
         options: &Suspend<'_>,
     ) -> Result<BString, PowerError> {
-        let machine = self.processes.running_machine(vmid)?;
-        let mtus = host_mtus(&self.node, vmid, config)?;
+        let machine = self.running_machine(vmid, config)?;
+        let storage = match options.state_storage {
+            Some(storage) => storage.clone(),
+            None => StorageId::from_bytes(state_storage(self.node, &config.main).as_bytes())
+                .map_err(|error| WorldError::Other(error.to_string()))?,
+        };
         let name = BString::from(format!("suspend-{}", self.processes.date(self.node.chance.now())));
-        let state = state::allocate(self.node, vmid, &config.main, options.state_storage, name.as_bstr())?;
+        let state = snapshot::allocate(self.node, vmid, &config.main, &storage, name.as_bstr())?;
+        let state = BString::from(state.into_bytes());
         config.main.set("vmstate", state.clone());
+        config.main.set("running-nets-host-mtu", machine.mtu_list(&config.main));
         config.main.set("runningmachine", machine.machine);
         config.main.set("runningcpu", machine.cpu);
-        config.main.set("running-nets-host-mtu", mtus);
         config.main.set("lock", "suspending");
         if let Err(error) = self.store(vmid, config) {
             self.tolerate(self.node.volumes.free(state.as_bstr()));
@@ -81,28 +85,36 @@ impl Power<'_> {
         Ok(state)
     }
 
+    /// What a running VM was started with, its MTUs as QEMU reports them: what a snapshot with memory, and a
+    /// suspension, record of the machine.
+    ///
+    /// # Errors
+    /// If the process or QEMU does not tell.
+    pub fn running_machine(&self, vmid: VmId, config: &VmConfig<'_>) -> Result<RunningMachine, PowerError> {
+        let mut machine = self.processes.running_machine(vmid)?;
+        machine.host_mtu.clear();
+        for card in virtio_cards(&config.main) {
+            let arguments = json!({ "path": format!("/machine/peripheral/{card}"), "property": "host_mtu" });
+            let mtu = self.node.machines.qmp(vmid, "qom-get", arguments, None)?;
+            let mtu = mtu.as_u64().and_then(|mtu| u32::try_from(mtu).ok()).unwrap_or(0);
+            machine.host_mtu.push((card.into(), mtu));
+        }
+        Ok(machine)
+    }
+
     /// Saves the state of a machine; returns when QEMU has written all of it.
     fn save(&self, vmid: VmId, state: &BStr) -> Result<(), PowerError> {
-        let machines = self.node.machines;
         self.node.volumes.activate(&[state])?;
         self.processes.set_save_capabilities(vmid)?;
         let version = self.qmp(vmid, "query-version")?;
-        let mut arguments = json!({ "statefile": self.path(state)?.to_str_lossy() });
-        if starts_machine_after_saving(&version) {
-            arguments["skip-vm-start"] = true.into();
-        }
-        machines.qmp(vmid, "savevm-start", arguments, None)?;
-        loop {
-            let progress = self.qmp(vmid, "query-savevm")?;
-            match progress["status"].as_str() {
-                Some("completed") => return Ok(()),
-                Some("active" | "setup") => self.node.chance.sleep(SECOND),
-                status => {
-                    let reason = progress["error"].as_str().or(status).unwrap_or("no status").to_owned();
-                    return Err(PowerError::NotSaved { vmid, reason });
-                }
-            }
-        }
+        let more = match starts_machine_after_saving(&version) {
+            true => json!({ "skip-vm-start": true }),
+            false => json!({}),
+        };
+        snapshot::save(self.node, vmid, state, more).map_err(|error| match error {
+            SaveError::World(error) => error.into(),
+            SaveError::Failed(reason) => PowerError::NotSaved { vmid, reason },
+        })
     }
 
     /// Takes back what [`Power::prepare_saving`] did, but for the lock.
@@ -170,26 +182,4 @@ fn starts_machine_after_saving(version: &Value) -> bool {
         return false;
     };
     (major, minor, micro) >= (11, 0, 2)
-}
-
-/// MTU of each virtio network card of a running VM, as QEMU reports it: `net0=1500,net1=9000`, sorted by text.
-///
-/// # Errors
-/// If QEMU does not tell.
-pub fn host_mtus(node: &Node<'_>, vmid: VmId, config: &VmConfig<'_>) -> Result<BString, WorldError> {
-    let mut cards: Vec<String> = config
-        .main
-        .numbered("net")
-        .filter(|(_, value)| Net::parse(value).is_ok_and(|net| net.model == NetModel::Virtio))
-        .map(|(number, _)| format!("net{number}"))
-        .collect();
-    cards.sort();
-    let mut mtus = Vec::new();
-    for card in cards {
-        let path = format!("/machine/peripheral/{card}");
-        let arguments = json!({ "path": path, "property": "host_mtu" });
-        let mtu = node.machines.qmp(vmid, "qom-get", arguments, None)?;
-        mtus.push(format!("{card}={}", mtu.as_u64().unwrap_or(0)));
-    }
-    Ok(mtus.join(",").into())
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bstr::{BStr, BString, ByteSlice};
 use pve_config::guest::{NewSnapshot, VmConfig};
-use pve_config::vm::{Bus, DriveId, NetModel};
+use pve_config::vm::{Bus, DriveId};
 use pve_storage::{Feature, SnapshotMethod};
 use pve_volid::VmId;
 use serde_json::{Value, json};
 
-use super::{BACKUP_SNAPSHOT, RunningMachine, SnapshotError, delete, state};
+use super::state::{self, SaveError};
+use super::{BACKUP_SNAPSHOT, RunningMachine, SnapshotError, delete};
 use crate::disk;
 use crate::node::{LockMode, Node, WorldError};
 use crate::vm_file::{self, PATIENCE};
@@ -113,11 +114,14 @@ fn prepare(
     let mut state = None;
     if request.with_memory && runs {
         let running = running.ok_or(SnapshotError::UnknownMachine { vmid })?;
-        let volume = BString::from(state::allocate(node, vmid, &config.main, request.name)?.into_bytes());
+        let storage = state::state_storage(node, &config.main);
+        let id = storage.parse().map_err(|_| SnapshotError::StateStorage { vmid, storage })?;
+        let volume = state::allocate(node, vmid, &config.main, &id, request.name)?;
+        let volume = BString::from(volume.into_bytes());
         options.push(("vmstate", volume.clone()));
         options.push(("runningmachine", running.machine.clone()));
         options.push(("runningcpu", running.cpu.clone()));
-        options.push(("running-nets-host-mtu", mtu_list(&config, running)));
+        options.push(("running-nets-host-mtu", running.mtu_list(&config.main)));
         state = Some(volume);
     }
     config.prepare_snapshot(request.name, new(options)).map_err(named)?;
@@ -131,19 +135,6 @@ fn prepare(
             Err(error.into())
         }
     }
-}
-
-/// `net0=1500,net1=9000`: the MTU of each virtio card of the configuration, as the running machine has it.
-fn mtu_list(config: &VmConfig<'_>, running: &RunningMachine) -> BString {
-    let virtio =
-        config.main.nets().filter(|(_, net)| net.as_ref().is_ok_and(|net| net.model == NetModel::Virtio));
-    let mut cards: Vec<String> = virtio.map(|(number, _)| format!("net{number}")).collect();
-    cards.sort();
-    let known = cards.iter().filter_map(|card| {
-        let (_, mtu) = running.host_mtu.iter().find(|(name, _)| name == card)?;
-        Some(format!("{card}={mtu}"))
-    });
-    known.collect::<Vec<_>>().join(",").into()
 }
 
 /// Some of what a VM can have does not survive saving its memory.
@@ -211,21 +202,10 @@ fn save_memory(node: Node<'_>, vmid: VmId, prepared: &Prepared) -> Result<(), Sn
         return Ok(());
     };
     node.volumes.activate(&[volume.as_bstr()])?;
-    let failed = |reason: String| SnapshotError::State { vmid, volume: volume.clone(), reason };
-    let path = disk::path(node, volume.as_bstr()).ok_or_else(|| failed("its path is not known".into()))?;
-    let arguments = json!({ "statefile": path.to_str_lossy() });
-    node.machines.qmp(vmid, "savevm-start", arguments, None)?;
-    loop {
-        let progress = node.machines.qmp(vmid, "query-savevm", json!({}), None)?;
-        match progress["status"].as_str() {
-            Some("completed") => return Ok(()),
-            Some("active" | "setup") | None => node.chance.sleep(POLL),
-            Some(other) => {
-                let reason = progress["error"].as_str().unwrap_or(other).to_owned();
-                return Err(failed(reason));
-            }
-        }
-    }
+    state::save(node, vmid, volume.as_bstr(), json!({})).map_err(|error| match error {
+        SaveError::World(error) => error.into(),
+        SaveError::Failed(reason) => SnapshotError::State { vmid, volume: volume.clone(), reason },
+    })
 }
 
 fn snapshot_volumes(

@@ -2,6 +2,8 @@
 //! What of a running machine must be the same when its saved memory is loaded again.
 
 use bstr::{BStr, BString, ByteSlice};
+use pve_config::guest::VmSection;
+use pve_config::vm::NetModel;
 
 /// Machine type, CPU and network MTUs of a running machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -40,6 +42,25 @@ impl RunningMachine {
         host_mtu.sort();
         Some(RunningMachine { machine: machine?, cpu: cpu.unwrap_or_default(), host_mtu })
     }
+
+    /// `net0=1500,net1=9000`: the MTU of each virtio card of a configuration, as the machine has it; sorted as text.
+    #[must_use]
+    pub fn mtu_list(&self, section: &VmSection<'_>) -> BString {
+        let known = virtio_cards(section).into_iter().filter_map(|card| {
+            let (_, mtu) = self.host_mtu.iter().find(|(name, _)| *name == card)?;
+            Some(format!("{card}={mtu}"))
+        });
+        known.collect::<Vec<_>>().join(",").into()
+    }
+}
+
+/// The virtio network cards of a configuration, sorted as text.
+pub(crate) fn virtio_cards(section: &VmSection<'_>) -> Vec<String> {
+    let virtio =
+        section.nets().filter(|(_, net)| net.as_ref().is_ok_and(|net| net.model == NetModel::Virtio));
+    let mut cards: Vec<String> = virtio.map(|(number, _)| format!("net{number}")).collect();
+    cards.sort();
+    cards
 }
 
 /// The type in the argument of `-machine`.

@@ -2,19 +2,24 @@
 //! The volume that a running VM's memory is saved to (spec: vm-lifecycle, "State volume").
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bstr::{BStr, BString, ByteSlice};
 use pve_config::guest::VmSection;
 use pve_storage::Storage;
 use pve_volid::{ContentType, ImageFormat, StorageId, VmId, VolumeId, VolumeIdRef};
+use serde_json::{Value, json};
 
-use super::SnapshotError;
-use crate::node::Node;
+use crate::node::{Node, WorldError};
 
 /// The format of state volumes.
 pub const STATE_FORMAT: ImageFormat = ImageFormat::Raw;
 /// Where a state goes if nothing tells a storage.
 const FALLBACK: &str = "local";
+/// Memory of a machine that configures none, in MiB.
+const DEFAULT_MEMORY: u64 = 512;
+/// How often QEMU is asked how far it is.
+const POLL: Duration = Duration::from_secs(1);
 
 /// Size that is asked for, in KiB: twice the memory and 500 MiB.
 ///
@@ -25,9 +30,13 @@ const FALLBACK: &str = "local";
 /// ```
 #[must_use]
 pub fn state_kib(section: &VmSection<'_>) -> u64 {
-    let memory = section.memory().ok().and_then(|memory| memory.current.get()).unwrap_or(512);
-    let mebibytes = u64::try_from(memory).unwrap_or(0);
-    mebibytes.saturating_mul(2).saturating_add(500).saturating_mul(1024)
+    memory(section).saturating_mul(2).saturating_add(500).saturating_mul(1024)
+}
+
+/// Memory of a machine, in MiB.
+pub(crate) fn memory(section: &VmSection<'_>) -> u64 {
+    let memory = section.memory().ok().and_then(|memory| memory.current.get());
+    memory.map_or(DEFAULT_MEMORY, |memory| u64::try_from(memory).unwrap_or(0))
 }
 
 /// The storage that a state goes to: `vmstatestorage`, else one of the drives' (a shared one before a local one, of the
@@ -53,24 +62,55 @@ pub fn state_storage(node: Node<'_>, section: &VmSection<'_>) -> String {
     shared.or(local).unwrap_or_else(|| FALLBACK.to_owned())
 }
 
-/// Allocates the volume for the state of a snapshot.
-pub(super) fn allocate(
+/// Allocates the volume for a state; `name` is that of the snapshot, or what stands for it.
+pub(crate) fn allocate(
     node: Node<'_>,
     vmid: VmId,
     section: &VmSection<'_>,
-    snapshot: &BStr,
-) -> Result<VolumeId, SnapshotError> {
-    let storage = state_storage(node, section);
-    let id: StorageId =
-        storage.parse().map_err(|_| SnapshotError::StateStorage { vmid, storage: storage.clone() })?;
-    let mut name = BString::from(format!("vm-{vmid}-state-"));
-    name.extend_from_slice(snapshot);
-    if node.volumes.storages().get(&storage).is_some_and(has_path) {
-        name.extend_from_slice(b".raw");
+    storage: &StorageId,
+    name: &BStr,
+) -> Result<VolumeId, WorldError> {
+    let mut volume = BString::from(format!("vm-{vmid}-state-"));
+    volume.extend_from_slice(name);
+    if node.volumes.storages().get(storage.as_str()).is_some_and(has_path) {
+        volume.extend_from_slice(b".raw");
     }
     #[expect(clippy::cast_precision_loss, reason = "the sizes of memories are far below 2^53 KiB")]
     let kib = state_kib(section) as f64;
-    Ok(node.volumes.allocate(&id, vmid, STATE_FORMAT, Some(name.as_bstr()), kib)?)
+    node.volumes.allocate(storage, vmid, STATE_FORMAT, Some(volume.as_bstr()), kib)
+}
+
+/// Why a state was not saved.
+pub(crate) enum SaveError {
+    /// QEMU was not reached, or does not know the command.
+    World(WorldError),
+    /// QEMU says why.
+    Failed(String),
+}
+
+/// Lets QEMU save the state of a machine into a volume that is active; returns when all of it is written. `more` are
+/// further arguments.
+pub(crate) fn save(node: Node<'_>, vmid: VmId, volume: &BStr, more: Value) -> Result<(), SaveError> {
+    let qmp = |command: &str, arguments: Value| {
+        node.machines.qmp(vmid, command, arguments, None).map_err(SaveError::World)
+    };
+    let path = node.volumes.path(volume).map_err(SaveError::World)?;
+    let mut arguments = json!({ "statefile": path.to_str_lossy() });
+    if let (Value::Object(arguments), Value::Object(more)) = (&mut arguments, more) {
+        arguments.extend(more);
+    }
+    qmp("savevm-start", arguments)?;
+    loop {
+        let progress = qmp("query-savevm", json!({}))?;
+        match progress["status"].as_str() {
+            Some("completed") => return Ok(()),
+            Some("active" | "setup") | None => node.chance.sleep(POLL),
+            Some(other) => {
+                let reason = progress["error"].as_str().unwrap_or(other).to_owned();
+                return Err(SaveError::Failed(reason));
+            }
+        }
+    }
 }
 
 /// Whether volumes are files of a directory.
