@@ -5,8 +5,16 @@
 //! pending changes become current, the cloud-init image is made, volumes are activated, the command line is computed, QEMU
 //! is run, and a flag is left that says that somebody has to clean up after it. [`Power`] walks that sequence on a
 //! [`Node`] and on [`Processes`]; what stands behind those decides whether something really happens. The same
-//! sequence serves a node, and a simulation with a clock of its own; this crate brings the sequence, and the caller what
-//! stands behind the traits.
+//! sequence serves a node, and a simulation with a clock of its own. [`LocalProcesses`] and [`LocalMachines`] are the
+//! real ones, for Proxmox's QEMU and, with [`Dialect::Stock`], for that of a distribution; its page shows a VM that is
+//! started, looked at and stopped in a directory of one's own, by any user.
+//!
+//! # Who cleans up
+//!
+//! A guest can shut itself down, and a QEMU can crash. On a node an event daemon sees that, and runs [`Power::cleanup`]:
+//! volumes are deactivated, files removed, and a VM that was to be rebooted is started again. Where no such daemon listens
+//! ([`LocalProcesses::has_event_daemon`]), whoever has waited for the end ([`Power::wait`]) calls it, and always after
+//! [`Power::reboot`]. Nothing is lost if nobody does: the next start begins anew.
 //!
 //! # What survives whom
 //!
@@ -33,12 +41,19 @@
 //! * Stopping applies pending changes *after* the guest is gone: an error there is only a warning, and the change stays pending.
 //! * If the command to shut down fails but the guest is gone anyway, nothing is cleaned up; `qm cleanup` does it.
 
+mod auxiliary;
 mod cleanup;
+mod dialect;
 mod files;
 mod launch;
+mod local;
+mod machines;
+mod mirror;
 mod operation;
 mod pending;
+mod pid_file;
 mod processes;
+mod saved_state;
 mod start;
 mod status;
 mod stop;
@@ -54,9 +69,13 @@ use crate::error::CommandError;
 use crate::node::{LockGuard, LockMode, Node, WorldError};
 use crate::vm_file::{self, VmFileError};
 
+pub use dialect::{Adapted, Dialect, Surroundings, adapt};
 pub use files::{Flag, RunDir};
 pub use launch::{Launch, Property, Scope};
+pub use local::LocalProcesses;
+pub use machines::LocalMachines;
 pub use operation::{Reboot, Shutdown, Start, Stop, Suspend};
+pub use pid_file::{Process, ProcessFacts};
 pub use processes::{HookPhase, LaunchError, Processes, Signal};
 pub use status::{RunState, Status};
 

@@ -51,6 +51,24 @@ impl RunDir {
         &self.0
     }
 
+    /// Whether it is the one that the reference uses, by either of its names.
+    #[must_use]
+    pub fn is_reference(&self) -> bool {
+        [RunDir::REFERENCE, "/run/qemu-server"].iter().any(|path| self.0 == Path::new(path))
+    }
+
+    /// Socket of the event daemon, which is told when a guest shuts down.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        if self.is_reference() { "/var/run/qmeventd.sock".into() } else { self.0.join("qmeventd.sock") }
+    }
+
+    /// The file of the firmware's variables of a VM without EFI disk.
+    #[must_use]
+    pub fn firmware_variables(&self, vmid: VmId) -> PathBuf {
+        self.0.join("efidisk").join(format!("{vmid}-ovmf.fd"))
+    }
+
     /// Number of the QEMU process.
     #[must_use]
     pub fn pid(&self, vmid: VmId) -> PathBuf {

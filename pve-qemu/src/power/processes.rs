@@ -9,7 +9,7 @@ use bstr::BStr;
 use pve_config::guest::VmConfig;
 use pve_volid::VmId;
 
-use super::{Flag, Launch, PowerError, RunDir};
+use super::{Flag, Launch, PowerError, ProcessFacts, RunDir};
 use crate::builder::Options;
 use crate::command_line::CommandLine;
 use crate::snapshot::RunningMachine;
@@ -87,6 +87,11 @@ pub trait Processes {
     /// # Errors
     /// If it cannot be sent.
     fn kill(&self, vmid: VmId, signal: Signal) -> Result<(), PowerError>;
+
+    /// What the host knows of the QEMU process of a VM; `None` if there is none, or if nothing is known.
+    fn facts(&self, _vmid: VmId) -> Option<ProcessFacts> {
+        None
+    }
 
     /// Removes a file; one that is not there is no error.
     ///

@@ -5,8 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use pve_volid::VmId;
+use serde_json::{Value, json};
 
-use super::{Flag, Power, PowerError};
+use super::{Flag, Power, PowerError, ProcessFacts};
 
 /// The state of a machine in QEMU's words: `running`, `paused`, `prelaunch`, `suspended`, `shutdown` …
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,12 @@ pub struct Status {
     pub running: bool,
     /// What QEMU says; `None` without a process, or if it does not answer.
     pub state: Option<RunState>,
+    /// What the host knows of the process.
+    pub process: Option<ProcessFacts>,
+    /// The version of the QEMU that runs, which may be older than the installed one.
+    pub qemu_version: Option<String>,
+    /// Memory that the guest has at the moment, in bytes, as its balloon says.
+    pub memory: Option<u64>,
     /// The operation that has locked the VM.
     pub lock: Option<String>,
     /// The VM is going to be started when it has ended.
@@ -48,17 +55,29 @@ pub struct Status {
     pub unclean: bool,
 }
 
+/// How long QEMU may take to tell each of it.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 impl Power<'_> {
-    /// What a VM does.
+    /// What a VM does. A QEMU that does not answer within 3 s runs, in a state that is not known.
     ///
     /// # Errors
     /// If there is no such VM on this node.
     pub fn status(&self, vmid: VmId) -> Result<Status, PowerError> {
         let config = self.load(vmid)?;
         let running = self.node.machines.is_running(vmid);
-        let state = if running { self.run_state(vmid, Some(Duration::from_secs(3))).ok() } else { None };
+        let state = if running { self.run_state(vmid, Some(PATIENCE)).ok() } else { None };
+        // a QEMU that has not answered once is not asked more
+        let ask = |command: &str| {
+            state.as_ref()?;
+            self.node.machines.qmp(vmid, command, json!({}), Some(PATIENCE)).ok()
+        };
         Ok(Status {
             running,
+            process: if running { self.processes.facts(vmid) } else { None },
+            qemu_version: ask("query-version").and_then(|version| release(&version)),
+            // without a balloon nobody knows
+            memory: ask("query-balloon").and_then(|balloon| balloon["actual"].as_u64()),
             state,
             lock: config.main.lock().map(ToString::to_string),
             reboot: self.processes.flag(vmid, Flag::Reboot),
@@ -81,4 +100,10 @@ impl Power<'_> {
         }
         Ok(())
     }
+}
+
+/// `7.2.22`, of the answer to `query-version`.
+fn release(version: &Value) -> Option<String> {
+    let number = |name: &str| version["qemu"][name].as_u64();
+    Some(format!("{}.{}.{}", number("major")?, number("minor")?, number("micro")?))
 }

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The QEMU processes of this host: who runs, and what they are told over their sockets.
+
+use std::time::Duration;
+
+use bstr::{BString, ByteSlice};
+use pve_volid::VmId;
+use serde_json::{Value, json};
+
+use super::pid_file::Process;
+use super::{Dialect, RunDir, mirror, saved_state};
+use crate::agent::GuestAgent;
+use crate::node::{MachineChange, Machines, Volumes, WorldError};
+use crate::qmp::{Qmp, QmpError, patience};
+use crate::snapshot::RunningMachine;
+
+/// The machines that run on this host, by the files of a run directory.
+///
+/// Every command has a connection of its own, so that nobody else is kept out for long; commands that begin with `guest-`
+/// go to the agent in the guest.
+///
+/// With [`Dialect::Stock`] the commands that save the state of a machine (`savevm-start`, `query-savevm`,
+/// `savevm-end`) are carried out by those of any QEMU: the machine is paused, and its state migrates into the file.
+#[derive(Clone)]
+pub struct LocalMachines<'a> {
+    run_dir: RunDir,
+    volumes: &'a dyn Volumes,
+    dialect: Dialect,
+}
+
+impl<'a> LocalMachines<'a> {
+    /// The machines of a run directory. `volumes` tells where the targets of copies are.
+    #[must_use]
+    pub fn new(run_dir: RunDir, volumes: &'a dyn Volumes, dialect: Dialect) -> Self {
+        LocalMachines { run_dir, volumes, dialect }
+    }
+
+    /// The run directory.
+    #[must_use]
+    pub fn run_dir(&self) -> &RunDir {
+        &self.run_dir
+    }
+
+    /// The process of a VM.
+    #[must_use]
+    pub fn process(&self, vmid: VmId) -> Option<Process> {
+        Process::qemu(&self.run_dir, vmid)
+    }
+
+    /// A connection to the monitor of a VM. Nobody else has one as long as it lives; answers may take `timeout`.
+    ///
+    /// # Errors
+    /// If the VM does not run, or QEMU does not answer.
+    pub fn connect(&self, vmid: VmId, timeout: Duration) -> Result<Qmp, WorldError> {
+        let failed = |source| WorldError::Qmp { vmid, source: Box::new(source) };
+        if !self.is_running(vmid) {
+            return Err(WorldError::NotRunning { vmid });
+        }
+        Qmp::connect_patiently(&self.run_dir.qmp(vmid), timeout, timeout).map_err(failed)
+    }
+
+    /// A connection to the agent in the guest of a VM; without `timeout` each command gets the time it deserves.
+    ///
+    /// # Errors
+    /// If the VM does not run, or no agent answers in it.
+    pub fn agent(&self, vmid: VmId, timeout: Option<Duration>) -> Result<GuestAgent, WorldError> {
+        if !self.is_running(vmid) {
+            return Err(WorldError::NotRunning { vmid });
+        }
+        GuestAgent::connect(&self.run_dir.agent(vmid), timeout)
+            .map_err(|source| WorldError::Qmp { vmid, source: Box::new(source) })
+    }
+
+    /// What a VM was started with, by the arguments of its process. A machine type without version is made complete by
+    /// what QEMU says that it stands for, so that a state is loaded by the same machine later.
+    ///
+    /// # Errors
+    /// If the VM does not run.
+    pub fn running_machine(&self, vmid: VmId) -> Result<RunningMachine, WorldError> {
+        let process = self.process(vmid).ok_or(WorldError::NotRunning { vmid })?;
+        let mut running = RunningMachine::of_arguments(process.arguments())
+            .ok_or_else(|| WorldError::Other(format!("the process of VM {vmid} names no machine type")))?;
+        let known = self.qmp(vmid, "query-machines", json!({}), None)?;
+        if let Some(name) = versioned(&running.machine, &known) {
+            running.machine = name;
+        }
+        Ok(running)
+    }
+}
+
+/// The machine type that another is an alias of, with the revision that came with the alias.
+fn versioned(machine: &BString, known: &Value) -> Option<BString> {
+    let at = machine.find("+pve").unwrap_or(machine.len());
+    let (name, revision) = machine.split_at(at);
+    let found = known.as_array()?.iter().find(|entry| {
+        let alias = entry["alias"].as_str();
+        alias.is_some_and(|alias| alias.as_bytes() == name)
+    })?;
+    Some([found["name"].as_str()?.as_bytes(), revision].concat().into())
+}
+
+impl Machines for LocalMachines<'_> {
+    fn is_running(&self, vmid: VmId) -> bool {
+        self.process(vmid).is_some()
+    }
+
+    fn qmp(
+        &self,
+        vmid: VmId,
+        command: &str,
+        arguments: Value,
+        timeout: Option<Duration>,
+    ) -> Result<Value, WorldError> {
+        let failed = |source: QmpError| WorldError::Qmp { vmid, source: Box::new(source) };
+        let arguments =
+            Some(arguments).filter(|arguments| arguments.as_object().is_none_or(|map| !map.is_empty()));
+        if command.starts_with("guest-") {
+            return self.agent(vmid, timeout)?.execute(command, arguments).map_err(failed);
+        }
+        let mut qmp = self.connect(vmid, timeout.unwrap_or_else(|| patience(command)))?;
+        if self.dialect == Dialect::Stock
+            && let Some(done) = saved_state::execute(&mut qmp, command, arguments.as_ref())
+        {
+            return done.map_err(failed);
+        }
+        qmp.execute(command, arguments).map_err(failed)
+    }
+
+    fn change(&self, vmid: VmId, change: &MachineChange<'_>) -> Result<(), WorldError> {
+        match change {
+            MachineChange::Mirror { key, target, switch, .. } => {
+                mirror::mirror(self, self.volumes, vmid, key, target, *switch)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alias_stands_for_a_version() {
+        let known =
+            json!([{ "name": "pc-i440fx-7.2", "alias": "pc" }, { "name": "pc-q35-7.2", "alias": "q35" }]);
+        assert_eq!(versioned(&"pc".into(), &known), Some("pc-i440fx-7.2".into()));
+        assert_eq!(versioned(&"q35+pve0".into(), &known), Some("pc-q35-7.2+pve0".into()));
+        assert_eq!(versioned(&"pc-q35-7.1".into(), &known), None);
+    }
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A disk of a running machine is copied to another volume, by a job of QEMU.
+
+use std::time::Duration;
+
+use bstr::{BStr, ByteSlice};
+use pve_volid::{ImageFormat, VmId, VolumeIdRef};
+use serde_json::{Value, json};
+
+use crate::node::{Machines, Volumes, WorldError};
+
+/// How often QEMU is asked how far it is.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Copies the disk `key` to the volume `target`. With `switch` the machine goes on with the copy, else it stays where
+/// it is, and the copy holds what the disk held at the end.
+pub(super) fn mirror(
+    machines: &dyn Machines,
+    volumes: &dyn Volumes,
+    vmid: VmId,
+    key: &BStr,
+    target: &BStr,
+    switch: bool,
+) -> Result<(), WorldError> {
+    let job = Job { machines, vmid, id: format!("mirror-{key}") };
+    let disk = job.disk(key)?;
+    let (path, format) = (volumes.path(target)?, format_of(volumes, target));
+    let (path, target_node) = (path.to_str_lossy().into_owned(), format!("mirror-{key}-target"));
+    let mut arguments = json!({ "job-id": &job.id, "sync": "full", "auto-dismiss": false });
+    let started = match &disk {
+        Disk::Device(device) => {
+            arguments["device"] = device.as_str().into();
+            arguments["target"] = path.into();
+            arguments["format"] = format.as_str().into();
+            arguments["mode"] = "existing".into();
+            job.qmp("drive-mirror", arguments)
+        }
+        Disk::Node { top, replaces } => {
+            let file = json!({ "driver": driver(&path), "filename": path });
+            let node = json!({ "driver": format.as_str(), "node-name": &target_node, "file": file });
+            job.qmp("blockdev-add", node)?;
+            arguments["device"] = top.as_str().into();
+            arguments["target"] = target_node.as_str().into();
+            if switch && let Some(replaces) = replaces {
+                arguments["replaces"] = replaces.as_str().into();
+            }
+            job.qmp("blockdev-mirror", arguments)
+        }
+    };
+    let done = started.and_then(|_| job.finish(switch));
+    // the node of a copy that nobody uses; one that the machine uses now refuses to go
+    if matches!(disk, Disk::Node { .. }) && (done.is_err() || !switch) {
+        let removed = job.qmp("blockdev-del", json!({ "node-name": target_node }));
+        if done.is_ok() {
+            removed?;
+        }
+    }
+    done
+}
+
+/// A job of a machine.
+struct Job<'a> {
+    machines: &'a dyn Machines,
+    vmid: VmId,
+    id: String,
+}
+
+/// How QEMU knows a disk.
+enum Disk {
+    /// By the name of its drive.
+    Device(String),
+    /// By the name of its topmost node; what is copied replaces the node below the filters.
+    Node { top: String, replaces: Option<String> },
+}
+
+impl Job<'_> {
+    fn qmp(&self, command: &str, arguments: Value) -> Result<Value, WorldError> {
+        self.machines.qmp(self.vmid, command, arguments, None)
+    }
+
+    /// The disk of an option.
+    fn disk(&self, key: &BStr) -> Result<Disk, WorldError> {
+        let name = format!("drive-{key}");
+        let blocks = self.qmp("query-block", json!({}))?;
+        let mut blocks = blocks.as_array().into_iter().flatten();
+        let found = blocks.find(|block| block["device"] == name || block["inserted"]["node-name"] == name);
+        let missing = || WorldError::Other(format!("the running VM {} has no disk {key}", self.vmid));
+        let block = found.ok_or_else(missing)?;
+        if block["device"] == name {
+            return Ok(Disk::Device(name));
+        }
+        // the filter's image is the image of the node below it
+        let image = &block["inserted"]["image"]["filename"];
+        let nodes = self.qmp("query-named-block-nodes", json!({ "flat": true }))?;
+        let below = nodes.as_array().into_iter().flatten().find(|node| {
+            let is_format =
+                node["drv"] != "throttle" && node["drv"] != "file" && node["drv"] != "host_device";
+            is_format && node["image"]["filename"] == *image
+        });
+        let replaces = below.and_then(|node| node["node-name"].as_str()).map(str::to_owned);
+        Ok(Disk::Node { top: name, replaces })
+    }
+
+    /// Waits until the copy is complete, and ends the job.
+    fn finish(&self, switch: bool) -> Result<(), WorldError> {
+        loop {
+            let job = self.state()?;
+            match job["status"].as_str() {
+                Some("ready") => break,
+                Some("concluded" | "null") | None => return self.dismiss(&job),
+                Some(_) => std::thread::sleep(POLL),
+            }
+        }
+        // a job that is ready is not given up by this, but ends with a copy that is consistent
+        let end = if switch { "block-job-complete" } else { "block-job-cancel" };
+        self.qmp(end, json!({ "device": &self.id }))?;
+        loop {
+            let job = self.state()?;
+            match job["status"].as_str() {
+                Some("concluded" | "null") | None => return self.dismiss(&job),
+                Some(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+
+    /// The job, `null` if there is none.
+    fn state(&self) -> Result<Value, WorldError> {
+        let jobs = self.qmp("query-jobs", json!({}))?;
+        let found = jobs.as_array().into_iter().flatten().find(|job| job["id"] == self.id.as_str());
+        Ok(found.cloned().unwrap_or_default())
+    }
+
+    /// Removes an ended job; its error is ours.
+    fn dismiss(&self, job: &Value) -> Result<(), WorldError> {
+        if !job.is_null() {
+            self.qmp("job-dismiss", json!({ "id": &self.id }))?;
+        }
+        match job["error"].as_str() {
+            Some(error) => {
+                Err(WorldError::Other(format!("copying a disk of VM {} failed: {error}", self.vmid)))
+            }
+            None if job.is_null() => {
+                Err(WorldError::Other(format!("the copy of a disk of VM {} was cancelled", self.vmid)))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The format that a volume's name tells.
+fn format_of(volumes: &dyn Volumes, volume: &BStr) -> ImageFormat {
+    let known = VolumeIdRef::from_bytes(volume).ok().and_then(|id| {
+        let storage = volumes.storages().get(id.storage().as_str())?;
+        storage.volume(id.volname()).ok()?.format.image()
+    });
+    known.unwrap_or(ImageFormat::Raw)
+}
+
+/// QEMU's driver for a path.
+fn driver(path: &str) -> &'static str {
+    if path.starts_with("/dev/") { "host_device" } else { "file" }
+}
