@@ -50,7 +50,6 @@ mod local;
 mod machines;
 mod mirror;
 mod operation;
-mod pending;
 mod pid_file;
 mod processes;
 mod saved_state;
@@ -67,6 +66,7 @@ use pve_volid::VmId;
 
 use crate::error::CommandError;
 use crate::node::{LockGuard, LockMode, Node, WorldError};
+use crate::pending::{self, PendingError};
 use crate::vm_file::{self, VmFileError};
 
 pub use dialect::{Adapted, Dialect, Surroundings, adapt};
@@ -198,6 +198,9 @@ pub enum PowerError {
         /// Why.
         source: std::io::Error,
     },
+    /// Pending changes were not applied.
+    #[error(transparent)]
+    Pending(#[from] PendingError),
     /// Configurations, volumes or the running machine did not do what they were asked.
     #[error(transparent)]
     World(#[from] WorldError),
@@ -247,6 +250,20 @@ impl<'a> Power<'a> {
     /// Says what went wrong in a step whose failure does not matter to the operation.
     fn tolerate<T, E: std::fmt::Display>(&self, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.processes.warn(&error.to_string())).ok()
+    }
+
+    /// Applies all pending changes, and returns the configuration as it is then. What cannot be applied stays pending, with
+    /// a warning.
+    fn apply_pending(&self, vmid: VmId, config: VmConfig<'static>) -> Result<VmConfig<'static>, PowerError> {
+        let applied = pending::apply(self.node, vmid, config)?;
+        for (key, reason) in &applied.refused {
+            self.processes.warn(&format!("VM {vmid}: {key} stays pending: {reason}"));
+        }
+        for left in &applied.left_behind {
+            self.processes
+                .warn(&format!("volume {} of VM {vmid} is left behind: {}", left.volume, left.error));
+        }
+        Ok(applied.config)
     }
 
     /// Sends a QMP command that takes no arguments.

@@ -14,6 +14,7 @@ use super::{Flag, HookPhase, Launch, Power, PowerError, Scope, Start};
 use crate::builder::{Launch as Purpose, Options, State};
 use crate::cloudinit::{Occasion, image_drives};
 use crate::command_line::CommandLine;
+use crate::pending::write_images;
 
 /// What describes a saved machine in a configuration, besides its state.
 const RUNNING_KEYS: [&str; 3] = ["running-nets-host-mtu", "runningmachine", "runningcpu"];
@@ -61,14 +62,10 @@ impl Power<'_> {
         vmid: VmId,
         mut config: VmConfig<'static>,
     ) -> Result<VmConfig<'static>, PowerError> {
-        let drives: Vec<BString> =
-            image_drives(&config.main, vmid).map(|(_, volume)| volume.to_owned()).collect();
-        if drives.is_empty() {
+        if image_drives(&config.main, vmid).next().is_none() {
             return Ok(config);
         }
-        for volume in &drives {
-            self.node.volumes.write_cloudinit(vmid, &config, volume.as_bstr())?;
-        }
+        write_images(self.node, vmid, &config)?;
         let recorded = config.special_section("cloudinit").is_some_and(|section| !section.is_empty());
         if recorded && (Occasion::Start { migration: false }).forgets_record() {
             config.remove_special_section("cloudinit");
