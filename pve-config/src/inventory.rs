@@ -35,6 +35,7 @@ pub use volume::{Referenced, Target, Volume};
 
 use crate::diagnostic::Diagnostic;
 use crate::guest::{GuestKind, LxcConfig, VmConfig, VolumeReference};
+use crate::section::{Outline, RawSection};
 use crate::storage::StorageConfig;
 
 /// What the configuration files of a cluster say.
@@ -49,6 +50,19 @@ pub struct Inventory<'f> {
     pub has_storage_cfg: bool,
     /// The guests, in the order of their ids, then of their nodes. An id occurs twice only in a broken cluster.
     pub guests: Vec<Guest<'f>>,
+    /// The jobs of replication.cfg, in the order of the file.
+    pub replication: Vec<Replication>,
+}
+
+/// A job that keeps copies of a guest's volumes on another node: the copies have the names of the originals, and are on
+/// the storages of the same ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replication {
+    /// The guest.
+    pub guest: u32,
+    /// The node with the copies.
+    pub target: BString,
 }
 
 /// A guest.
@@ -67,6 +81,8 @@ pub struct Guest<'f> {
     pub diagnostics: Vec<Diagnostic>,
     /// Everything it refers to, in the order of the file as it is written.
     pub volumes: Vec<Referenced>,
+    /// Its file.
+    pub text: &'f [u8],
 }
 
 /// The configuration of a guest of either kind.
@@ -84,12 +100,15 @@ impl<'f> Inventory<'f> {
     /// in an inventory are passed over.
     pub fn new<P: AsRef<[u8]>>(files: impl IntoIterator<Item = (P, &'f [u8])>) -> Self {
         let mut storage_cfg = None;
+        let mut replication_cfg = None;
         let mut nodes = BTreeSet::new();
         let mut guests = Vec::new();
         for (path, content) in files {
             let path = path.as_ref().trim_start_with(|c| c == '/');
-            if path == b"storage.cfg" {
-                storage_cfg = Some(content);
+            match path {
+                b"storage.cfg" => storage_cfg = Some(content),
+                b"replication.cfg" => replication_cfg = Some(content),
+                _ => {}
             }
             if let Some((node, rest)) = node_path(path) {
                 nodes.insert(BString::from(node));
@@ -104,6 +123,7 @@ impl<'f> Inventory<'f> {
             storages: StorageConfig::parse(storage_cfg.unwrap_or_default()),
             has_storage_cfg: storage_cfg.is_some(),
             guests,
+            replication: replication_cfg.map(replications).unwrap_or_default(),
         };
         inventory.relate();
         inventory
@@ -181,6 +201,7 @@ impl<'f> Guest<'f> {
             config,
             diagnostics: diagnostics.into_iter().collect(),
             volumes: Vec::new(),
+            text: content,
         }
     }
 
@@ -283,6 +304,15 @@ impl<'f> Guest<'f> {
     }
 }
 
+/// The jobs of a replication.cfg: sections `local: GUEST-NUMBER` with a `target`.
+fn replications(text: &[u8]) -> Vec<Replication> {
+    let job = |section: RawSection<'_, '_>| {
+        let guest = section.id.to_str().ok()?.split_once('-')?.0.parse().ok()?;
+        Some(Replication { guest, target: section.get("target")??.to_owned() })
+    };
+    Outline::parse(text).sections().filter_map(job).collect()
+}
+
 /// Node and rest of a path below `nodes`.
 fn node_path(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let (node, rest) = path.strip_prefix(b"nodes/")?.split_once_str("/")?;
@@ -324,6 +354,15 @@ mod tests {
         assert_eq!(cluster.guests[0].pending_changes(), 2);
         assert_eq!(cluster.nodes, ["a"]);
         assert!(!cluster.has_storage_cfg);
+    }
+
+    #[test]
+    fn copies_on_other_nodes() {
+        let text = b"local: 100-0\n\ttarget beta\n\tschedule */15\n\nlocal: 100-1\n\ttarget gamma\n\tdisable 1\n\nlocal: x\n\ttarget beta\n\nlocal: 101-0\n\tsource alpha\n";
+        let cluster = Inventory::new([("replication.cfg", &text[..])]);
+        let jobs: Vec<_> =
+            cluster.replication.iter().map(|job| (job.guest, job.target.to_string())).collect();
+        assert_eq!(jobs, [(100, "beta".to_owned()), (100, "gamma".to_owned())]);
     }
 
     #[test]
