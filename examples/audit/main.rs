@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Audits a cluster from its configuration and the saved output of the listing tools: who owns which volume, and which
-//! volumes and references nobody accounts for.
+//! Audits the storages of a node, or of a cluster from the saved output of the listing tools: who owns which volume, and
+//! which volumes and references nobody accounts for.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,23 +12,28 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use pve_cfs::Source;
 use pve_config::inventory::Inventory;
-use pve_storage::audit::{Audit, Finding, NodeReport, StorageReport, audit};
-use pve_storage::quote;
+use pve_storage::audit::{
+    Audit, Finding, ImageReport, NodeReport, StorageReport, Unreported, audit, collect,
+};
+use pve_storage::{Event, LocalHost, Session, Storages, quote};
 use serde_json::{Value, json};
 
-/// Audits a cluster from its configuration and the saved output of the listing tools.
+/// Audits the storages of this node, or of a cluster from the saved output of the listing tools.
 ///
-/// Nothing is changed: the commands that would put things right are only shown. A word VMID in them stands for a guest to
-/// choose.
+/// Nothing is changed, mounted or activated: the commands that would put things right are only shown. A word VMID in them
+/// stands for a guest to choose. A storage that does not answer is named, and nothing is said about its volumes.
 #[derive(Parser)]
 #[command(name = "audit", after_help = COLLECT)]
 struct Args {
     /// A config.db, or a folder laid out like /etc/pve
-    #[arg(long, value_name = "PATH")]
-    config: PathBuf,
-    /// Folder with a folder for each node that holds what the tools printed there
+    #[arg(long, visible_alias = "config", value_name = "PATH", default_value = "/etc/pve")]
+    root: PathBuf,
+    /// Audit as this node; this machine if left out
+    #[arg(long, value_name = "NODE", conflicts_with = "from_dir")]
+    node: Option<String>,
+    /// Ask no tools, but read what they printed: a folder with a folder for each node
     #[arg(long, value_name = "DIR")]
-    from_dir: PathBuf,
+    from_dir: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -41,6 +46,7 @@ How to collect, on each node (what is left out is not judged):
   for each zfspool:      zfs list -o name,volsize,origin,type,refquota -t volume,filesystem -d1 -Hp POOL >>zfs-list.txt
   for each rbd:          rbd ls -l --format json --pool POOL >rbd-ls-STORAGE.json
   for each directory:    find PATH -mindepth 1 -maxdepth 3 -printf '%y %s %P\\n' >files-STORAGE.txt
+                         find PATH/images -name '*.qcow2' -exec qemu-img info -U --output=json -f qcow2 {} \\; >qemu-img-STORAGE.json
 and once: cp /var/lib/pve-cluster/config.db* .";
 
 fn main() -> ExitCode {
@@ -61,9 +67,13 @@ fn is_broken_pipe(error: &std::io::Error) -> bool {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
-    let source = Source::read(&args.config)?;
+    let source = Source::read(&args.root)?;
     let cluster = Inventory::new(source.listing.files());
-    let found = audit(&cluster, &reports(&args.from_dir)?)?;
+    let reports = match &args.from_dir {
+        Some(folder) => reports(folder)?,
+        None => vec![live(&cluster, args.node.as_deref())?],
+    };
+    let found = audit(&cluster, &reports)?;
     let mut out = anstream::stdout().lock();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &document(&found))?;
@@ -74,8 +84,29 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// Asks the tools of this machine.
+fn live(cluster: &Inventory<'_>, node: Option<&str>) -> Result<NodeReport, Box<dyn std::error::Error>> {
+    let name = nix::sys::utsname::uname()?.nodename().to_string_lossy().into_owned();
+    let node = node.unwrap_or_else(|| name.split('.').next().unwrap_or_default());
+    let nodes: Vec<String> = cluster.nodes.iter().map(ToString::to_string).collect();
+    if !nodes.iter().any(|known| known == node) {
+        return Err(format!(
+            "'{node}' is no node of the cluster: say --node with one of {}",
+            nodes.join(", ")
+        )
+        .into());
+    }
+    let storages = Storages::from_config(&cluster.storages);
+    let host = LocalHost::new(|event| {
+        if let Event::Warning(text) = event {
+            anstream::eprintln!("audit: {text}");
+        }
+    });
+    Ok(collect(&Session::new(&storages, &host, node)))
+}
+
 /// Reads a folder for each node.
-fn reports(dir: &Path) -> std::io::Result<Vec<NodeReport>> {
+fn reports(dir: &Path) -> Result<Vec<NodeReport>, Box<dyn std::error::Error>> {
     let mut reports = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
@@ -97,6 +128,8 @@ fn reports(dir: &Path) -> std::io::Result<Vec<NodeReport>> {
                 report.storages.insert(storage.to_owned(), StorageReport::Rbd(content()?.into()));
             } else if let Some(storage) = between("files-", ".txt") {
                 report.storages.insert(storage.to_owned(), StorageReport::Files(content()?.into()));
+            } else if let Some(storage) = between("qemu-img-", ".json") {
+                report.images.insert(storage.to_owned(), ImageReport::read(&content()?)?);
             } else {
                 anstream::eprintln!("audit: {} is not a file that is known here", file.path().display());
             }
@@ -151,9 +184,13 @@ fn text(out: &mut impl Write, found: &Audit) -> std::io::Result<()> {
     let wasted: u64 = found.findings.iter().filter_map(Finding::wasted).sum();
     let (findings, volumes) = (found.findings.len(), found.volumes);
     writeln!(out, "\n{findings} findings, {volumes} volumes, {} wasted at least", human(wasted))?;
-    for (storage, node) in &found.unreported {
+    for Unreported { storage, node, reason, .. } in &found.unreported {
         let node = node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
-        writeln!(out, "not judged, nothing was collected: {storage}{node}")?;
+        writeln!(
+            out,
+            "not judged: {storage}{node}: {}",
+            reason.as_deref().unwrap_or("nothing was collected")
+        )?;
     }
     Ok(())
 }
@@ -171,9 +208,10 @@ fn document(found: &Audit) -> Value {
             "fix": fix.collect::<Vec<Vec<_>>>(),
         })
     };
+    let unreported = |silent: &Unreported| json!({ "storage": silent.storage, "node": silent.node, "reason": silent.reason });
     json!({
         "findings": found.findings.iter().map(finding).collect::<Vec<_>>(),
         "volumes": found.volumes,
-        "not-judged": found.unreported,
+        "not-judged": found.unreported.iter().map(unreported).collect::<Vec<_>>(),
     })
 }

@@ -1,9 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The audit: which volumes no guest accounts for, and which references point at nothing.
 //!
-//! Nothing is run or read here. The configurations come as an [`Inventory`], what lies on the storages as the saved
-//! [output of the listing tools](NodeReport), node by node. A volume on a shared storage is one volume whatever node
-//! reports it; one on a local storage is another on each node, although the storage has one entry.
+//! The configurations come as an [`Inventory`], what lies on the storages as a [`NodeReport`] of each node: the saved
+//! output of the listing tools, or what [`collect`] asked them. [`audit`] itself runs and reads nothing. A volume on a
+//! shared storage is one volume whatever node reports it; one on a local storage is another on each node, although the
+//! storage has one entry.
+//!
+//! # What is easily got wrong
+//!
+//! - Cloud-init drives, EFI variables, TPM state, the memory of snapshots and fleecing images are volumes like others, and
+//!   belong to the guests that refer to them: in the current configuration, in changes that wait, in any snapshot.
+//! - Containers own volumes too, and so do templates; a guest may refer to a volume by its path.
+//! - A base has to stay as long as a linked clone is based on it, whoever refers to it. What an image is based on is told
+//!   by the image; a volume id may name a base that the image was detached from long ago. On thin LVM and btrfs a clone
+//!   does not need its base.
+//! - Two storages may have one backend: what the guests refer to by one of them is no orphan of the other, and is counted
+//!   once.
+//! - Replication keeps copies on nodes where the guest is not; a migration or clone makes volumes before a configuration
+//!   refers to them.
+//! - A storage that nobody asked, or that did not answer, is no empty storage: nothing dangles there.
 //!
 //! ```
 //! use pve_config::inventory::Inventory;
@@ -13,7 +28,7 @@
 //!     ("storage.cfg", &b"lvmthin: local-lvm\n\tvgname pve\n\tthinpool data\n\tcontent images\n"[..]),
 //!     ("nodes/pve1/qemu-server/100.conf", b"scsi0: local-lvm:vm-100-disk-0,size=1G\n"),
 //! ];
-//! let lvs = "pve:vm-100-disk-0:1073741824:Vwi-a-tz--:data:50:::u:::\npve:vm-101-disk-0:4096:Vwi-a-tz--:data:50:::u:::\n";
+//! let lvs = "pve:data:107374182400:twi-aotz--::3.5:1.2::u::4194304:\npve:vm-100-disk-0:1073741824:Vwi-a-tz--:data:50:::u:::\npve:vm-101-disk-0:4096:Vwi-a-tz--:data:50:::u:::\n";
 //! let report = NodeReport { node: "pve1".into(), lvs: Some(lvs.into()), ..NodeReport::default() };
 //! let found = audit(&Inventory::new(files), &[report])?.findings;
 //! assert_eq!(found.len(), 1);
@@ -21,15 +36,18 @@
 //! # Ok::<(), pve_storage::audit::ReportError>(())
 //! ```
 
+mod collect;
 mod fix;
 mod judge;
 mod report;
+mod stock;
 
 use bstr::BString;
 use pve_config::inventory::Inventory;
 use pve_volid::Invisible;
 
-pub use report::{NodeReport, ReportError, StorageReport};
+pub use collect::collect;
+pub use report::{FileReport, ImageReport, NodeReport, ReportError, StorageReport};
 
 /// What an audit found.
 #[derive(Debug, Default)]
@@ -39,9 +57,21 @@ pub struct Audit {
     pub findings: Vec<Finding>,
     /// Volumes that were looked at; a shared one counts once.
     pub volumes: usize,
-    /// Storages (with the node, unless shared) that guests refer to or that are enabled there, but of which nothing
-    /// was reported: nothing is said about them.
-    pub unreported: Vec<(String, Option<String>)>,
+    /// Storages that guests refer to or that are enabled somewhere, but of which nothing was reported: nothing is said
+    /// about them. Sorted by storage and node.
+    pub unreported: Vec<Unreported>,
+}
+
+/// A storage that was not judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unreported {
+    /// The storage.
+    pub storage: String,
+    /// The node; none for a shared storage, and for one of a type that is not known.
+    pub node: Option<String>,
+    /// Why it said nothing, if it was asked.
+    pub reason: Option<String>,
 }
 
 /// One finding.
@@ -117,6 +147,38 @@ pub enum Trouble {
         /// The section; empty for the current configuration.
         section: String,
     },
+    /// A guest refers to a volume on a storage that no storage.cfg declares.
+    #[error("dangling: {key}{} of guest {guest} refers to it, but there is no such storage", if section.is_empty() { String::new() } else { format!(" ({section})") })]
+    NoStorage {
+        /// The guest.
+        guest: u32,
+        /// The option.
+        key: BString,
+        /// The section; empty for the current configuration.
+        section: String,
+    },
+    /// No configuration refers to it, but a line that is not read (a mistyped option, a section that is skipped) names
+    /// it.
+    #[error(
+        "not read: line {line} of guest {guest} ({key}) names it, but Proxmox VE does not read that line"
+    )]
+    Mentioned {
+        /// The guest.
+        guest: u32,
+        /// The key of the line.
+        key: BString,
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// Its owner does not refer to it (or is on another node), but is locked: an operation may be making or removing it
+    /// right now.
+    #[error("under way: guest {owner} does not refer to it, but is locked ({lock})")]
+    UnderWay {
+        /// The guest.
+        owner: BString,
+        /// The lock.
+        lock: BString,
+    },
     /// A guest refers to a volume of another.
     #[error("owner mismatch: {key} of guest {guest} refers to it, its name says {owner}, {}", if *exists { "another guest" } else { "which does not exist" })]
     OwnerMismatch {
@@ -134,6 +196,26 @@ pub enum Trouble {
     BaseMissing {
         /// The base.
         base: BString,
+    },
+    /// An image whose backing file is not there, so that it cannot be read.
+    #[error("broken: its backing file {file} is not there")]
+    BackingMissing {
+        /// The backing file.
+        file: BString,
+    },
+    /// No guest refers to it, but it must stay: a linked clone is based on it.
+    #[error("base: guest {owner} does not refer to it, but {clone} is based on it")]
+    BaseOfClone {
+        /// The owner by its name.
+        owner: BString,
+        /// What is based on it.
+        clone: BString,
+    },
+    /// An image that is not what its name says, or cannot be read.
+    #[error("cannot be read: {reason}")]
+    Unreadable {
+        /// What the tool said.
+        reason: String,
     },
     /// The memory of a snapshot that the guest does not have.
     #[error("leftover: memory of snapshot {snapshot}, which guest {owner} does not have")]
@@ -196,6 +278,6 @@ pub enum Trouble {
 /// # Errors
 /// [`ReportError`] if the saved output of a tool cannot be read.
 pub fn audit(cluster: &Inventory<'_>, reports: &[NodeReport]) -> Result<Audit, ReportError> {
-    let stock = report::Stock::take(cluster, reports)?;
+    let stock = stock::Stock::take(cluster, reports)?;
     Ok(judge::Judge::new(cluster, &stock).run())
 }

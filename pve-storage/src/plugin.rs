@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 pub(crate) use iscsi::IscsiSession;
 pub(crate) use lvm::{Lvs, VolumeGroup};
+pub(crate) use rbd::rbd_images;
+pub(crate) use zfs::zfs_datasets;
 
 use bstr::{BStr, BString, ByteSlice};
 use pve_volid::{ContentType, Digits, FreeName, ImageFormat, StorageType, VolumeName, VolumeType, Wanted};

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commands that put a finding right without risking data.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use bstr::{BString, ByteSlice};
 use pve_config::guest::GuestKind;
-use pve_config::inventory::Inventory;
+use pve_config::inventory::{Guest, Inventory};
 use pve_config::storage::Storage;
 use pve_volid::StorageType;
 
 use super::Trouble;
+use super::stock::{Backing, monitors};
 
 type Words = Vec<BString>;
 
@@ -18,7 +19,7 @@ pub(super) struct Fixer<'a> {
     pub(super) storage: &'a Storage<'a>,
     pub(super) name: &'a BString,
     /// Names that there are.
-    pub(super) taken: Option<&'a HashSet<BString>>,
+    pub(super) taken: Option<&'a HashMap<BString, Backing>>,
 }
 
 impl Fixer<'_> {
@@ -29,14 +30,16 @@ impl Fixer<'_> {
                 self.adopt()
             }
             Trouble::Unreferenced { owner, .. } => vec![self.rescan(owner)],
-            Trouble::Dangling { guest, key, section } => {
+            Trouble::Dangling { guest, key, section } | Trouble::NoStorage { guest, key, section } => {
+                let guest = self.cluster.guest(*guest);
+                guest.map(|guest| delete_reference(guest, key, section)).into_iter().collect()
+            }
+            Trouble::Mentioned { guest, .. } => {
                 let vmid = guest.to_string();
-                let tool = self.tool(vmid.as_bytes());
-                if section.is_empty() {
-                    vec![words([tool.as_bytes(), b"set", vmid.as_bytes(), b"--delete", key])]
-                } else {
-                    vec![words([tool.as_bytes(), b"listsnapshot", vmid.as_bytes()]), self.look()]
-                }
+                vec![words([self.tool(vmid.as_bytes()).as_bytes(), b"config", vmid.as_bytes()])]
+            }
+            Trouble::UnderWay { owner, .. } => {
+                vec![words([self.tool(owner).as_bytes(), b"config", owner]), self.look()]
             }
             Trouble::OwnerMismatch { guest, key, exists, .. } => {
                 let vmid = guest.to_string();
@@ -62,6 +65,9 @@ impl Fixer<'_> {
                 vec![words([&b"pvesm"[..], b"list", self.storage.id().as_str().as_bytes(), b"--vmid", owner])]
             }
             Trouble::BaseMissing { .. }
+            | Trouble::BackingMissing { .. }
+            | Trouble::BaseOfClone { .. }
+            | Trouble::Unreadable { .. }
             | Trouble::UnknownSnapshot { .. }
             | Trouble::Temporary { .. }
             | Trouble::Invisible(_)
@@ -115,7 +121,7 @@ impl Fixer<'_> {
         let file = self.name.rsplit_once_str("/").map_or(self.name.as_bytes(), |(_, file)| file);
         let (prefix, rest) = file.split_once_str("-")?;
         let extension = rest.rsplit_once_str(".").filter(|_| is_path).map(|(_, extension)| extension);
-        let numbers = 0..=self.taken.map_or(0, HashSet::len);
+        let numbers = 0..=self.taken.map_or(0, HashMap::len);
         let new = numbers
             .map(|number| {
                 let mut new = [prefix, format!("-{vmid}-disk-{number}").as_bytes()].concat();
@@ -127,7 +133,7 @@ impl Fixer<'_> {
             })
             .find(|new| {
                 let name = if is_path { [vmid.as_bytes(), b"/", new].concat() } else { new.clone() };
-                let free = !self.taken.is_some_and(|taken| taken.contains(BString::from(name).as_bstr()));
+                let free = !self.taken.is_some_and(|taken| taken.contains_key(name.as_slice()));
                 free && !self.is_named(guest, new)
             })?;
         let id = self.volid();
@@ -207,10 +213,8 @@ impl Fixer<'_> {
     /// `rbd` with the connection of the storage.
     fn rbd<const N: usize>(&self, rest: [&[u8]; N]) -> Words {
         let mut all = words([&b"rbd"[..]]);
-        let monitors = self.text("monhost");
-        if !monitors.is_empty() {
-            let separator = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b',' | b';');
-            let hosts: Vec<&[u8]> = monitors.split(separator).filter(|host| !host.is_empty()).collect();
+        let hosts = monitors(self.text("monhost").as_bstr());
+        if !hosts.is_empty() {
             let user = if self.text("username").is_empty() { b"admin" } else { self.text("username") };
             let id = self.storage.id().as_str();
             all.extend(words([&b"-m"[..], &hosts.join(&b","[..]), b"-n", &[b"client.", user].concat()]));
@@ -232,6 +236,21 @@ impl Fixer<'_> {
                 [&images, &b"/"[..], name].concat().into()
             }
         })
+    }
+}
+
+/// Takes a reference out of a configuration: an option, a change that waits. A snapshot keeps what it has: its list is
+/// shown.
+pub(super) fn delete_reference(guest: &Guest<'_>, key: &[u8], section: &str) -> Words {
+    let tool: &[u8] = match guest.kind() {
+        GuestKind::Lxc => b"pct",
+        GuestKind::Qemu => b"qm",
+    };
+    let vmid = guest.vmid.to_string();
+    match section {
+        "" => words([tool, b"set", vmid.as_bytes(), b"--delete", key]),
+        "pending" => words([tool, b"set", vmid.as_bytes(), b"--revert", key]),
+        _ => words([tool, b"listsnapshot", vmid.as_bytes()]),
     }
 }
 

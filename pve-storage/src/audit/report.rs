@@ -1,328 +1,160 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the tools reported, as items on a place that is the same for all storages and nodes that share it.
+//! What the tools of one node reported, as they printed it or as it was asked for.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 
-use bstr::{BStr, BString, ByteSlice};
-use pve_config::inventory::Inventory;
-use pve_config::storage::Storage;
-use pve_volid::{
-    ContentFile, ContentType, ImageFile, Invisible, LvLine, LvmFilter, LvmThinFilter, RbdFilter, RbdImage,
-    StorageType, VolumeType, Wanted, ZfsDataset, ZfsFilter,
-};
+use bstr::{BString, ByteSlice};
+use pve_volid::ContentType;
 use serde::Deserialize;
 
-/// The saved output of the listing tools on one node.
+use crate::host::FileKind;
+use crate::listing::Listing;
+
+/// What is known of the storages of one node: the saved output of the listing tools, or what
+/// [`collect`](super::collect) asked them.
 #[derive(Debug, Clone, Default)]
 pub struct NodeReport {
     /// The node.
     pub node: String,
-    /// `lvs` with the columns of [`LvLine`].
+    /// `lvs` with the columns of [`LvLine`](pve_volid::LvLine), of all volume groups.
     pub lvs: Option<BString>,
-    /// `zfs list` with the columns of [`ZfsDataset`], of one or more storages.
+    /// `zfs list` with the columns of [`ZfsDataset`](pve_volid::ZfsDataset), of one or more storages.
     pub zfs: Option<BString>,
     /// What there is by storage id.
     pub storages: BTreeMap<String, StorageReport>,
+    /// What is known of single images, by storage id. Without it a linked clone in a directory has the base that the
+    /// configuration names, and every image takes its whole size.
+    pub images: BTreeMap<String, Vec<ImageReport>>,
+    /// Storages that did not answer, with the reason.
+    pub silent: BTreeMap<String, String>,
+    /// Storages whose directory is that of another storage, although their sections do not say so: a symbolic link, a
+    /// mount that two sections use. By storage id the id of the other.
+    pub same: BTreeMap<String, String>,
 }
 
-/// The saved output of a tool about one storage.
+/// What is known of one storage.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum StorageReport {
     /// `rbd ls -l --format json`.
     Rbd(BString),
+    /// `zfs list` with the columns of [`ZfsDataset`](pve_volid::ZfsDataset), of this storage.
+    Zfs(BString),
     /// `find -printf '%y %s %P\n'` in the directory of the storage.
     Files(BString),
+    /// The files in the content directories of the storage.
+    Directory(Vec<FileReport>),
+    /// What the plugin of the storage lists and hides.
+    Listing(Listing),
+}
+
+/// A file or directory below a content directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileReport {
+    /// What its directory is for.
+    pub content: ContentType,
+    /// Its path below that directory.
+    pub path: BString,
+    /// What it is, links followed; [`FileKind::Link`] for one that leads nowhere.
+    pub kind: FileKind,
+    /// Its size in bytes; unknown for directories.
+    pub size: Option<u64>,
+}
+
+/// What `qemu-img info` tells of one image.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImageReport {
+    /// Its file or device.
+    pub file: BString,
+    /// Space that it takes, in bytes.
+    pub used: Option<u64>,
+    /// Its backing file: a path, or an address of another kind.
+    pub backing: Option<BString>,
+    /// Whether the backing file is there, if somebody looked.
+    pub backing_exists: Option<bool>,
+    /// Why it cannot be read, if it cannot.
+    pub complaint: Option<String>,
+}
+
+impl ImageReport {
+    /// Reads what `qemu-img info --output=json` printed for any number of images, one behind the other.
+    ///
+    /// ```
+    /// use pve_storage::audit::ImageReport;
+    ///
+    /// let text = r#"{"filename": "/a/images/100/vm-100-disk-0.qcow2", "actual-size": 200704, "virtual-size": 1,
+    ///                "backing-filename": "../900/base-900-disk-0.raw"}
+    ///               {"filename": "/a/images/900/base-900-disk-0.raw", "actual-size": 0, "virtual-size": 1}"#;
+    /// let images = ImageReport::read(text.as_bytes())?;
+    /// assert_eq!(images[0].backing.as_ref().unwrap(), "/a/images/900/base-900-disk-0.raw");
+    /// assert_eq!((images[1].used, &images[1].backing), (Some(0), &None));
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the text is not the JSON of that command.
+    pub fn read(text: &[u8]) -> Result<Vec<Self>, serde_json::Error> {
+        let told = serde_json::Deserializer::from_slice(text).into_iter::<Told>();
+        told.map(|told| told.map(Told::report)).collect()
+    }
+}
+
+/// An answer of `qemu-img info --output=json`.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Told {
+    filename: String,
+    actual_size: Option<u64>,
+    backing_filename: Option<String>,
+}
+
+impl Told {
+    fn report(self) -> ImageReport {
+        let backing = self.backing_filename.map(|backing| resolve(self.filename.as_bytes(), &backing));
+        ImageReport {
+            file: self.filename.into(),
+            used: self.actual_size,
+            backing,
+            backing_exists: None,
+            complaint: None,
+        }
+    }
+}
+
+/// The path of a backing file as `file` names it: relative to its directory, `.` and `..` taken out. An address with a
+/// protocol stays as it is.
+fn resolve(file: &[u8], backing: &str) -> BString {
+    let protocol = backing.split_once(':').is_some_and(|(word, _)| !word.contains('/'));
+    if protocol {
+        return backing.into();
+    }
+    let directory = file.rsplit_once_str("/").map_or(&b""[..], |(directory, _)| directory);
+    let whole = if backing.starts_with('/') {
+        backing.into()
+    } else {
+        [directory, b"/", backing.as_bytes()].concat()
+    };
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in whole.split_str("/") {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    [&b"/"[..], &parts.join(&b'/')].concat().into()
 }
 
 /// The output of a tool that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the images of storage {storage:?} on node {node:?} are not the JSON of `rbd ls -l --format json`: {source}"
-)]
+#[error("what node {node:?} reports of storage {storage:?} is not the JSON of `{command}`: {source}")]
 pub struct ReportError {
     /// The node.
     pub node: String,
     /// The storage.
     pub storage: String,
+    /// The command whose output it should be.
+    pub command: &'static str,
     /// What is wrong.
     pub source: serde_json::Error,
-}
-
-#[derive(Deserialize)]
-struct RbdEntry {
-    image: String,
-    #[serde(default)]
-    snapshot: Option<String>,
-    #[serde(default)]
-    size: u64,
-    #[serde(default)]
-    parent: Option<RbdParent>,
-}
-
-#[derive(Deserialize)]
-struct RbdParent {
-    image: String,
-    snapshot: String,
-}
-
-/// Where volumes lie: a backend, and the node unless it is shared.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Place {
-    pub(super) backend: BString,
-    pub(super) node: Option<String>,
-}
-
-impl Place {
-    /// The place of `storage` as seen from `node`: storages with one backend have one place.
-    pub(super) fn of(storage: &Storage<'_>, node: &str) -> Self {
-        let keys: &[&str] = match storage.kind() {
-            StorageType::Lvm | StorageType::LvmThin => &["vgname"],
-            StorageType::ZfsPool => &["pool"],
-            StorageType::Zfs => &["portal", "pool"],
-            StorageType::Rbd => &["monhost", "pool", "data-pool", "namespace"],
-            StorageType::Nfs => &["server", "export", "subdir"],
-            StorageType::Cifs => &["server", "share", "subdir"],
-            StorageType::CephFs => &["monhost", "fs-name", "subdir"],
-            _ => &["path"],
-        };
-        let family = match storage.kind() {
-            StorageType::LvmThin => StorageType::Lvm.as_str(),
-            StorageType::Btrfs => StorageType::Dir.as_str(),
-            kind => kind.as_str(),
-        };
-        let mut backend = BString::from(family);
-        for key in keys {
-            backend.push(b'\0');
-            let value = storage.text(key).unwrap_or_default();
-            backend.extend_from_slice(value.trim_end_with(|c| c == '/'));
-        }
-        Place { backend, node: (!storage.is_shared()).then(|| node.to_owned()) }
-    }
-}
-
-/// One thing that a tool reported.
-#[derive(Debug)]
-pub(super) struct Item {
-    pub(super) place: Place,
-    pub(super) storage: String,
-    /// Name on the storage: of an image in a directory `VMID/FILE`, of other files `content/FILE`.
-    pub(super) name: BString,
-    pub(super) size: Option<u64>,
-    pub(super) verdict: Verdict,
-}
-
-/// What the listing makes of it.
-#[derive(Debug)]
-pub(super) enum Verdict {
-    /// An image of this owner, with its base if it is a linked clone.
-    Image {
-        owner: BString,
-        base: Option<BString>,
-    },
-    /// A backup; the owner and whether the name can be read.
-    Backup {
-        owner: Option<BString>,
-        readable: bool,
-    },
-    /// A file of other content.
-    Other,
-    Invisible(Invisible),
-}
-
-/// All that was reported, each thing once a storage.
-#[derive(Debug, Default)]
-pub(super) struct Stock {
-    pub(super) items: Vec<Item>,
-    /// Names by place.
-    pub(super) present: HashMap<Place, HashSet<BString>>,
-}
-
-impl Stock {
-    pub(super) fn take(cluster: &Inventory<'_>, reports: &[NodeReport]) -> Result<Self, ReportError> {
-        let mut stock = Stock::default();
-        let mut seen = HashSet::new();
-        for report in reports {
-            for storage in cluster.storages.storages().filter(|storage| storage.is_enabled_on(&report.node)) {
-                let mut found = Vec::new();
-                if !read(&storage, report, &mut found)? {
-                    continue;
-                }
-                let place = Place::of(&storage, &report.node);
-                let names = stock.present.entry(place.clone()).or_default();
-                for (name, size, verdict) in found {
-                    if seen.insert((place.clone(), storage.id().as_str().to_owned(), name.clone())) {
-                        names.insert(name.clone());
-                        let storage = storage.id().as_str().to_owned();
-                        stock.items.push(Item { place: place.clone(), storage, name, size, verdict });
-                    }
-                }
-            }
-        }
-        Ok(stock)
-    }
-}
-
-type Found = Vec<(BString, Option<u64>, Verdict)>;
-
-/// Reads what `report` tells about `storage`; false if that is nothing.
-fn read(storage: &Storage<'_>, report: &NodeReport, found: &mut Found) -> Result<bool, ReportError> {
-    let own = report.storages.get(storage.id().as_str());
-    match (storage.kind(), own) {
-        (StorageType::Lvm | StorageType::LvmThin, _) => {
-            let Some(lvs) = &report.lvs else { return Ok(false) };
-            volumes_of_group(storage, lvs, found);
-        }
-        (StorageType::ZfsPool, _) => {
-            let Some(zfs) = &report.zfs else { return Ok(false) };
-            return Ok(datasets(storage, zfs, found));
-        }
-        (StorageType::Rbd, Some(StorageReport::Rbd(json))) => {
-            images(json, found).map_err(|source| ReportError {
-                node: report.node.clone(),
-                storage: storage.id().as_str().to_owned(),
-                source,
-            })?;
-        }
-        (kind, Some(StorageReport::Files(files))) if kind.is_path_based() => {
-            files.lines().for_each(|line| file(storage, line, found));
-        }
-        _ => return Ok(false),
-    }
-    Ok(true)
-}
-
-fn volumes_of_group(storage: &Storage<'_>, lvs: &[u8], found: &mut Found) {
-    let vg = storage.text("vgname").unwrap_or_default();
-    let pool = storage.text("thinpool").unwrap_or_default();
-    let tagged_only = storage.switch("tagged_only").unwrap_or(false);
-    for lv in lvs.lines().filter_map(LvLine::parse).filter(|lv| lv.vg == vg) {
-        let judged = match storage.kind() {
-            StorageType::LvmThin => LvmThinFilter { vg, pool, wanted: Wanted::Everything }.judge(&lv),
-            _ => LvmFilter { vg, tagged_only, wanted: Wanted::Everything }.judge(&lv),
-        };
-        let verdict = match judged {
-            // pools are what storages are made of
-            Err(Invisible::ThinPool) => continue,
-            Err(reason) => Verdict::Invisible(reason),
-            Ok(listed) => image(listed.owner.map(|owner| owner.as_bstr()), None),
-        };
-        let size = if lv.kind() == Some(b'V') { lv.used() } else { lv.size() };
-        found.push((
-            lv.lv.into(),
-            known(lv.kind() != Some(b'V') || !lv.data_percent.is_empty(), size),
-            verdict,
-        ));
-    }
-}
-
-fn known(known: bool, size: u64) -> Option<u64> {
-    known.then_some(size)
-}
-
-fn image(owner: Option<&BStr>, base: Option<BString>) -> Verdict {
-    owner.map_or(Verdict::Other, |owner| Verdict::Image { owner: owner.into(), base })
-}
-
-/// The template's volume in `BASE/NAME`.
-fn base_of(volname: &BStr) -> Option<BString> {
-    volname.split_once_str("/").map(|(base, _)| base.into())
-}
-
-fn datasets(storage: &Storage<'_>, zfs: &[u8], found: &mut Found) -> bool {
-    let pool = storage.text("pool").unwrap_or_default();
-    let mut reported = false;
-    for dataset in zfs.lines().filter_map(ZfsDataset::parse) {
-        let judged = ZfsFilter { pool, wanted: Wanted::Everything }.judge(&dataset);
-        let verdict = match judged {
-            Err(Invisible::PoolItself) => {
-                reported = true;
-                continue;
-            }
-            Err(Invisible::ForeignDataset) => continue,
-            Err(reason) => Verdict::Invisible(reason),
-            Ok(listed) => image(listed.owner.map(|owner| owner.as_bstr()), base_of(&listed.volname)),
-        };
-        reported = true;
-        let below = dataset.dataset.get(pool.len() + 1..).unwrap_or_default();
-        found.push((below.into(), known(dataset.size() > 0, dataset.size()), verdict));
-    }
-    reported
-}
-
-fn images(json: &[u8], found: &mut Found) -> Result<(), serde_json::Error> {
-    for entry in serde_json::from_slice::<Vec<RbdEntry>>(json)? {
-        let image_entry = RbdImage {
-            image: entry.image.as_str().into(),
-            snapshot: entry.snapshot.as_deref().map(BStr::new),
-            parent: entry
-                .parent
-                .as_ref()
-                .map(|from| (from.image.as_str().into(), from.snapshot.as_str().into())),
-        };
-        let (verdict, size) = match RbdFilter::default().judge(&image_entry) {
-            Err(reason) => (Verdict::Invisible(reason), known(entry.snapshot.is_none(), entry.size)),
-            Ok(listed) => {
-                (image(listed.owner.map(|owner| owner.as_bstr()), base_of(&listed.volname)), Some(entry.size))
-            }
-        };
-        let name = match &entry.snapshot {
-            Some(snapshot) => format!("{}@{snapshot}", entry.image),
-            None => entry.image,
-        };
-        found.push((name.into(), size, verdict));
-    }
-    Ok(())
-}
-
-/// Reads a line `TYPE SIZE PATH` of `find`.
-fn file(storage: &Storage<'_>, line: &[u8], found: &mut Found) {
-    let Some((kind, rest)) = line.split_once_str(" ") else { return };
-    let Some((size, path)) = rest.split_once_str(" ") else { return };
-    let subvol = path.ends_with(b".subvol") || (storage.kind() == StorageType::Btrfs && kind == b"d");
-    if path.is_empty() || (kind == b"d" && !subvol) {
-        return;
-    }
-    let size = size.to_str().ok().and_then(|size| size.parse().ok());
-    for (content, vtype) in [
-        (ContentType::Images, VolumeType::Images),
-        (ContentType::Iso, VolumeType::Iso),
-        (ContentType::VzTmpl, VolumeType::VzTmpl),
-        (ContentType::Backup, VolumeType::Backup),
-        (ContentType::Snippets, VolumeType::Snippets),
-        (ContentType::Import, VolumeType::Import),
-    ] {
-        let (Some(directory), Some(root)) = (storage.content_dir(content), storage.path()) else { continue };
-        let Some(relative) = directory.strip_prefix(root.as_bytes()) else { continue };
-        let relative = relative.trim_start_with(|c| c == '/');
-        let below = path.strip_prefix(relative).and_then(|rest| rest.strip_prefix(b"/"));
-        let Some(below) = below else { continue };
-        if vtype == VolumeType::Images {
-            // directories of guests
-            if kind == b"d" && !below.contains(&b'/') {
-                return;
-            }
-            let verdict = match ImageFile::at(storage.kind(), below) {
-                Err(reason) => Verdict::Invisible(reason),
-                Ok(file) => image(Some(file.owner.as_bstr()), None),
-            };
-            found.push((below.into(), size, verdict));
-            return;
-        }
-        let is_companion = vtype == VolumeType::Backup
-            && [&b".log"[..], b".notes", b".protected"].iter().any(|end| below.ends_with(end));
-        if kind == b"d" || is_companion {
-            return;
-        }
-        let verdict = match ContentFile::judge(vtype, below, None) {
-            Err(reason) => Verdict::Invisible(reason),
-            Ok(_) if vtype != VolumeType::Backup => Verdict::Other,
-            Ok(file) => Verdict::Backup {
-                owner: file.owner.map(|owner| owner.as_bstr().into()),
-                readable: file.archive.is_some(),
-            },
-        };
-        found.push(([vtype.as_str().as_bytes(), b"/", below].concat().into(), size, verdict));
-        return;
-    }
 }

@@ -17,7 +17,7 @@ use pve_volid::{ContentType, Digits, ImageFormat, Naming, SnapshotPlace, Storage
 pub use group::create_volume_group;
 pub use listing::thin_volumes;
 pub use report::Lvs;
-pub(crate) use report::VolumeGroup;
+pub(crate) use report::{VolumeGroup, all_lvs};
 
 use super::{Plugin, concat, parse_as, states};
 use crate::block_device::BlockDevice;

@@ -44,6 +44,11 @@ const FEATURES: &[FeatureRule] = &[
 /// The port of a monitor that `monhost` names without one.
 const MONITOR_PORT: &[u8] = b"3300";
 
+/// What `rbd` tells of all images of a storage.
+pub(crate) fn rbd_images(session: &Session<'_>, storage: &Storage) -> Result<BString> {
+    Ok(Tool::new(session, storage)?.listed(session)?.stdout)
+}
+
 impl Plugin for Rbd {
     fn parse<'a>(&self, storage: &Storage, volname: &'a [u8]) -> Result<VolumeName<'a>> {
         parse_as(StorageType::Rbd, storage, volname)

@@ -38,6 +38,15 @@ const FEATURES: &[FeatureRule] = &[
     FeatureRule::any(Feature::Replicate, states::BASE_CURRENT),
 ];
 
+/// What `zfs` tells of the datasets of a storage, here or on the machine that serves them.
+pub(crate) fn zfs_datasets(session: &Session<'_>, storage: &Storage) -> Result<BString> {
+    let zfs = match storage.storage_type() {
+        Some(StorageType::Zfs) => Zfs::remote(storage)?,
+        _ => Zfs::local(storage),
+    };
+    Ok(zfs.datasets(session)?.stdout)
+}
+
 impl Plugin for ZfsPool {
     fn parse<'a>(&self, storage: &Storage, volname: &'a [u8]) -> Result<VolumeName<'a>> {
         parse_as(StorageType::ZfsPool, storage, volname)

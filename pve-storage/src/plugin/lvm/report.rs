@@ -33,6 +33,12 @@ impl Lvs {
         Lvs { text: BString::new(text.into()) }
     }
 
+    /// What was reported, as it was printed.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text
+    }
+
     /// The logical volumes, in the order in which they were reported. Lines without volume group or name are
     /// skipped.
     pub fn iter(&self) -> impl Iterator<Item = LvLine<'_>> {
@@ -73,7 +79,7 @@ pub(crate) fn lvs(session: &Session<'_>, group: &BStr) -> Result<Lvs> {
 }
 
 /// The logical volumes of all groups, asked once.
-pub(in super::super) fn all_lvs<'c>(session: &Session<'_>, cache: &'c mut Cache) -> Result<&'c Lvs> {
+pub(crate) fn all_lvs<'c>(session: &Session<'_>, cache: &'c mut Cache) -> Result<&'c Lvs> {
     if cache.lvs.is_none() {
         cache.lvs = Some(Lvs { text: session.run(&lvs_command(None))?.stdout });
     }

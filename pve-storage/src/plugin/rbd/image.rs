@@ -84,6 +84,11 @@ impl<'s> Tool<'s> {
         serde_json::from_slice(&output.stdout).map_err(|e| strange(command, format!("not JSON: {e}")))
     }
 
+    /// What `rbd ls -l` tells of all images and their snapshots.
+    pub(super) fn listed(&self, session: &Session<'_>) -> Result<Output> {
+        self.run(session, &self.command(Effect::Query, &["ls", "-l", "--format", "json"]))
+    }
+
     /// The names of all images.
     fn names(&self, session: &Session<'_>) -> Result<Vec<BString>> {
         let command = self.command(Effect::Query, &["ls"]);

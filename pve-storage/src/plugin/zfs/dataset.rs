@@ -8,7 +8,7 @@ use pve_volid::{BASE_SNAPSHOT, Digits, ImageFormat, Naming, StorageType, Wanted,
 
 use super::super::{concat, free_name_among};
 use super::is_file_system;
-use crate::command::{Command, Effect};
+use crate::command::{Command, Effect, Output};
 use crate::error::{Error, Result};
 use crate::listing::{Image, Listing};
 use crate::operation::{SizeInfo, SnapshotInfo, Status};
@@ -113,6 +113,16 @@ impl<'s> Zfs<'s> {
         Ok(session.ask(&command)?.succeeded())
     }
 
+    /// What `zfs list` tells of the datasets of the storage.
+    pub(in super::super) fn datasets(&self, session: &Session<'_>) -> Result<Output> {
+        let columns = "name,volsize,origin,type,refquota";
+        let command = self
+            .ask(session, &["zfs", "list", "-o", columns, "-t", "volume,filesystem", "-d1", "-Hp"])
+            .operand(self.storage.require("pool")?)
+            .timeout(Duration::from_secs(10));
+        session.run(&command)
+    }
+
     /// The images of the storage (spec: volumes, "zfspool, zfs, rbd, iscsi, iscsidirect").
     pub(in super::super) fn list(
         &self,
@@ -120,17 +130,8 @@ impl<'s> Zfs<'s> {
         wanted: Wanted<'_>,
         listing: &mut Listing,
     ) -> Result<()> {
-        let pool = self.storage.require("pool")?;
-        let command = self
-            .ask(
-                session,
-                &["zfs", "list", "-o", "name,volsize,origin,type,refquota", "-t", "volume,filesystem"],
-            )
-            .args(["-d1", "-Hp"])
-            .operand(pool)
-            .timeout(Duration::from_secs(10));
-        let output = session.run(&command)?;
-        let filter = ZfsFilter { pool, wanted };
+        let output = self.datasets(session)?;
+        let filter = ZfsFilter { pool: self.storage.require("pool")?, wanted };
         for dataset in output.lines().filter_map(|line| ZfsDataset::parse(line)) {
             match filter.judge(&dataset) {
                 Ok(listed) => {
