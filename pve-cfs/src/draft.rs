@@ -212,6 +212,38 @@ impl Draft {
         let found = store.replace_rows(self.base, &deleted, &written)?;
         if found == self.base { Ok(()) } else { Err(CommitError::Changed { expected: self.base, found }) }
     }
+
+    /// As [`commit`](Self::commit), and goes on from there: what is changed from now on is the next transaction.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use pve_cfs::draft::Draft;
+    /// use pve_cfs::store::{Store, StoreOptions};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let (store, loaded) = Store::open(&folder.path().join("config.db"), &StoreOptions::default(), 1_700_000_000)?;
+    /// let mut draft = Draft::new(loaded, 1_700_000_000);
+    /// draft.put(b"user.cfg", b"user:root@pam:1:0:::::\n")?;
+    /// draft.save(&store)?;
+    /// draft.set_time(1_700_000_060);
+    /// draft.put(b"datacenter.cfg", b"keyboard: de\n")?;
+    /// draft.save(&store)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit); the changes stay in the draft.
+    pub fn save(&mut self, store: &Store) -> Result<(), CommitError> {
+        self.commit(store)?;
+        self.base = self.version.version;
+        self.rows.clear();
+        Ok(())
+    }
+
+    /// The time that further changes get, in seconds since the epoch.
+    pub const fn set_time(&mut self, now: u32) {
+        self.origin.time = now;
+    }
 }
 
 /// `path` with single slashes and none at its ends.

@@ -5,8 +5,14 @@
 //! An operation is written once, against [`Node`]. What stands behind it decides what happens: the real node changes
 //! it, a plan notes what would change, a test looks.
 
+#[cfg(feature = "database")]
+mod database;
 #[cfg(unix)]
 mod directory;
+mod files;
+#[cfg(test)]
+mod laws;
+mod memory;
 pub mod naming;
 mod rehearsal;
 mod stored;
@@ -20,8 +26,11 @@ use pve_storage::Storages;
 use pve_volid::{ImageFormat, StorageId, VmId, VolumeId, VolumeIdRef};
 use serde_json::Value;
 
+#[cfg(feature = "database")]
+pub use database::DatabaseStore;
 #[cfg(unix)]
 pub use directory::DirectoryStore;
+pub use memory::MemoryStore;
 pub use rehearsal::{PlanStep, Rehearsal};
 pub use stored::StoredVolumes;
 pub use system::SystemChance;
