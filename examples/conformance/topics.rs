@@ -25,6 +25,7 @@ mod storage_entry;
 mod storage_world;
 mod vm_bootorder;
 mod vm_clone;
+mod vm_create;
 mod vm_destroy;
 mod vm_move;
 mod vm_power;
@@ -55,6 +56,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "STORAGE_COMMANDS", run: storage_commands::run },
     Topic { name: "VM_BOOTORDER", run: vm_bootorder::run },
     Topic { name: "VM_CLONE", run: vm_clone::run },
+    Topic { name: "VM_CREATE", run: vm_create::run },
     Topic { name: "VM_DESTROY", run: vm_destroy::run },
     Topic { name: "VM_MOVE", run: vm_move::run },
     Topic { name: "VM_POWER", run: vm_power::run },

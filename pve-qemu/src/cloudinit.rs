@@ -93,7 +93,7 @@ mod volume;
 
 pub use address::{Addresses, Ipv4, Ipv6};
 pub use custom::{CustomParts, MAX_PART, SnippetSource};
-pub use drive::{VOLUME_KIB, image_drives, volume_format};
+pub use drive::{VOLUME_KIB, image_drives, volume_format, volume_name};
 pub use dump::{DumpPart, MASK};
 pub use error::GenerateError;
 pub use files::{FileSet, MAX_FILES};

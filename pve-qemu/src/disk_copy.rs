@@ -9,6 +9,7 @@ use pve_storage::{Feature, Refusal, Storage};
 use pve_volid::{ContentType, ImageFormat, StorageId, VmId, VolumeIdRef};
 
 use crate::disk;
+use crate::node::naming::has_directory;
 use crate::node::{CopyOptions, MachineChange, Node, WorldError};
 
 /// Size of the state of a TPM, and of a cloud-init image, in bytes.
@@ -113,17 +114,23 @@ impl DiskCopy<'_> {
             let storage = target.id().as_str().into();
             Err(DiskCopyError::Target { storage, reason: reason.to_owned() })
         };
-        if !target.has_content(ContentType::Images) {
-            return refuse("its content does not include 'images'");
-        }
-        if !target.is_enabled_on(self.node.configs.node()) {
-            return refuse("it is disabled, or not of this node");
-        }
-        Ok(())
+        refusal(self.node, target).map_or(Ok(()), refuse)
     }
 
-    /// Copies the drive; returns the value that names the copy, and the volume.
+    /// Copies the drive; returns the volume, and its size in bytes.
     pub(crate) fn run(&self, id: DriveId, drive: &Drive<'_>) -> Result<(BString, u64), DiskCopyError> {
+        let live = self.is_running() && self.snapshot.is_none() && id.bus != Bus::Unused;
+        self.run_from(live.then_some(id), id, drive)
+    }
+
+    /// Copies the volume of `drive` for the option `id`; `live` is the drive of the running source that QEMU copies it
+    /// from.
+    pub(crate) fn run_from(
+        &self,
+        live: Option<DriveId>,
+        id: DriveId,
+        drive: &Drive<'_>,
+    ) -> Result<(BString, u64), DiskCopyError> {
         let world = |source| DiskCopyError::World {
             drive: id,
             volume: drive.file.to_owned(),
@@ -144,19 +151,26 @@ impl DiskCopy<'_> {
         let name = name.as_ref().map(|name| name.as_bstr());
         let volume = self.node.volumes.allocate(target.id(), self.owner, format, name, kib).map_err(world)?;
         let volume = BString::from(volume.into_bytes());
-        match self.fill(id, drive, volume.as_bstr(), wanted) {
+        match self.fill(live, id, drive, volume.as_bstr(), wanted) {
             Ok(actual) => Ok((volume, actual)),
             Err(source) => Err(self.give_up(world(source), volume)),
         }
     }
 
     /// Copies the content; returns the size of the new volume.
-    fn fill(&self, id: DriveId, drive: &Drive<'_>, target: &BStr, wanted: u64) -> Result<u64, WorldError> {
+    fn fill(
+        &self,
+        live: Option<DriveId>,
+        id: DriveId,
+        drive: &Drive<'_>,
+        target: &BStr,
+        wanted: u64,
+    ) -> Result<u64, WorldError> {
         let volumes = self.node.volumes;
         if is_cloudinit_volume(drive.file) {
             // its image is made at the start
-        } else if self.is_running() && self.snapshot.is_none() && id.bus != Bus::Unused {
-            let key = BString::from(id.to_string());
+        } else if let Some(live) = live {
+            let key = BString::from(live.to_string());
             let (source, switch) = (drive.file, self.switch);
             let mirror = MachineChange::Mirror { key: key.as_bstr(), source, target, switch };
             self.node.machines.change(self.source, &mirror)?;
@@ -197,6 +211,14 @@ impl DiskCopy<'_> {
     }
 }
 
+/// Why no disk can be made on a storage; `None` if one can.
+pub(crate) fn refusal(node: Node<'_>, target: &Storage) -> Option<&'static str> {
+    if !target.has_content(ContentType::Images) {
+        return Some("its content does not include 'images'");
+    }
+    (!target.is_enabled_on(node.configs.node())).then_some("it is disabled, or not of this node")
+}
+
 /// Size of the firmware's variables that an EFI disk is made for, in bytes (spec: vm-lifecycle, "Disk parameters in
 /// requests", 10).
 fn firmware_size(node: Node<'_>, section: &VmSection<'_>, drive: &Drive<'_>) -> u64 {
@@ -210,6 +232,5 @@ fn firmware_size(node: Node<'_>, section: &VmSection<'_>, drive: &Drive<'_>) -> 
 
 fn cloudinit_name(owner: VmId, target: &Storage, format: ImageFormat) -> BString {
     let name = format!("vm-{owner}-cloudinit");
-    let has_path = target.plugin().content_directory(target, ContentType::Images).is_ok();
-    if has_path { format!("{name}.{}", format.as_str()).into() } else { name.into() }
+    if has_directory(target) { format!("{name}.{}", format.as_str()).into() } else { name.into() }
 }

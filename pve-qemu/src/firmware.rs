@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 
 use bstr::{BStr, BString, ByteSlice};
+use pve_config::guest::VmSection;
+use pve_config::vm::{self as config, AmdSev, SevType};
 
 use crate::argument::put;
 use crate::assembly::{Arch, Assembly, Step};
@@ -30,12 +32,68 @@ struct Files {
     vars: Option<&'static str>,
 }
 
+/// The firmware of 64-bit Arm that checks signatures.
+const SECURE_ARM: &str = "AAVMF_CODE.secboot.fd";
+
 /// Kind of guest whose memory is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encryption {
     Sev,
     Snp,
     Tdx,
+}
+
+/// What decides which variables a firmware starts with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Variables<'a> {
+    arch: Arch<'a>,
+    encryption: Option<Encryption>,
+    /// Room for 4 MiB of firmware: `efitype=4m`.
+    large: bool,
+    /// With keys for secure boot.
+    enrolled: bool,
+}
+
+impl<'a> Variables<'a> {
+    /// Those of a new EFI disk of a VM; `arch` is that of the host.
+    pub(crate) fn of_new_disk(arch: &'a str, main: &'a VmSection<'_>, disk: &config::Drive<'_>) -> Self {
+        let arch = main.truthy("arch").map_or(arch.as_bytes(), |arch| arch.as_bytes());
+        let sev = main.truthy("amd-sev").map(|text| {
+            let is_snp = AmdSev::parse(text).is_ok_and(|sev| sev.kind == SevType::Snp);
+            if is_snp { Encryption::Snp } else { Encryption::Sev }
+        });
+        Variables {
+            arch: Arch::from_bytes(arch),
+            encryption: sev.or(main.truthy("intel-tdx").map(|_| Encryption::Tdx)),
+            large: disk.efitype == Some(config::EfiType::FourMiB),
+            enrolled: disk.pre_enrolled_keys == Some(true),
+        }
+    }
+
+    /// Where they lie; `None` if this firmware keeps no variables. `exists` tells whether there is a file of that path.
+    pub(crate) fn path(self, exists: impl Fn(&BStr) -> bool) -> Option<BString> {
+        let in_directory = |file: &str| BString::from(format!("{HOST_DIRECTORY}/{file}"));
+        let secure = self.arch == Arch::Arm && self.enrolled && exists(in_directory(SECURE_ARM).as_bstr());
+        self.file(secure).map(in_directory)
+    }
+
+    /// Whether keys for secure boot are among them.
+    pub(crate) fn have_keys(path: &BStr) -> bool {
+        path.ends_with(b".ms.fd")
+    }
+
+    /// The name of their file; `secure` tells whether the host has the firmware of Arm that checks signatures.
+    fn file(self, secure: bool) -> Option<&'static str> {
+        match (self.arch, self.encryption) {
+            (Arch::X86, Some(Encryption::Snp | Encryption::Tdx)) | (Arch::Other(_), _) => None,
+            (Arch::X86, Some(Encryption::Sev)) => Some("OVMF_SEV_VARS_4M.fd"),
+            (Arch::X86, None) if self.large && self.enrolled => Some("OVMF_VARS_4M.ms.fd"),
+            (Arch::X86, None) if self.large => Some("OVMF_VARS_4M.fd"),
+            (Arch::X86, None) => Some("OVMF_VARS.fd"),
+            (Arch::Arm, _) if self.enrolled && secure => Some("AAVMF_VARS.ms.fd"),
+            (Arch::Arm, _) => Some("AAVMF_VARS.fd"),
+        }
+    }
 }
 
 impl<'a> Assembly<'a> {
@@ -178,30 +236,28 @@ impl<'a> Assembly<'a> {
     fn firmware_files(&mut self, efidisk: Option<&Props<'a>>) -> Step<Files> {
         let enrolled = efidisk.is_some_and(|disk| disk.truthy("pre-enrolled-keys").is_some());
         let large = efidisk.and_then(|disk| disk.get("efitype")).is_some_and(|kind| kind == "4m");
-        let files = |code, vars| Files { code, vars: Some(vars) };
-        Ok(match (self.arch, self.encryption()) {
-            (Arch::X86, Some(Encryption::Snp)) => Files { code: "OVMF_SEV_4M.fd", vars: None },
-            (Arch::X86, Some(Encryption::Sev)) => files("OVMF_SEV_CODE_4M.fd", "OVMF_SEV_VARS_4M.fd"),
-            (Arch::X86, Some(Encryption::Tdx)) => Files { code: "OVMF_TDX_4M.ms.fd", vars: None },
-            (Arch::X86, None) if large => files(
-                if self.q35 { "OVMF_CODE_4M.secboot.fd" } else { "OVMF_CODE_4M.fd" },
-                if enrolled { "OVMF_VARS_4M.ms.fd" } else { "OVMF_VARS_4M.fd" },
-            ),
-            (Arch::X86, None) => files("OVMF_CODE.fd", "OVMF_VARS.fd"),
+        let encryption = self.encryption();
+        let secure = self.host.firmware_size(SECURE_ARM).is_some();
+        let code = match (self.arch, encryption) {
+            (Arch::X86, Some(Encryption::Snp)) => "OVMF_SEV_4M.fd",
+            (Arch::X86, Some(Encryption::Sev)) => "OVMF_SEV_CODE_4M.fd",
+            (Arch::X86, Some(Encryption::Tdx)) => "OVMF_TDX_4M.ms.fd",
+            (Arch::X86, None) if large && self.q35 => "OVMF_CODE_4M.secboot.fd",
+            (Arch::X86, None) if large => "OVMF_CODE_4M.fd",
+            (Arch::X86, None) => "OVMF_CODE.fd",
+            (Arch::Arm, _) if enrolled && secure => SECURE_ARM,
             (Arch::Arm, _) => {
-                let secure = "AAVMF_CODE.secboot.fd";
-                if enrolled && self.host.firmware_size(secure).is_some() {
-                    return Ok(files(secure, "AAVMF_VARS.ms.fd"));
-                }
                 if enrolled {
                     self.warn(EFIDISK.sub("pre-enrolled-keys"), "the host has no firmware for secure boot");
                 }
-                files("AAVMF_CODE.fd", "AAVMF_VARS.fd")
+                "AAVMF_CODE.fd"
             }
             (Arch::Other(_), _) => {
                 return Err(self.error(Key::new("arch"), Reason::Architecture(self.arch.name().into())));
             }
-        })
+        };
+        let vars = Variables { arch: self.arch, encryption, large, enrolled }.file(secure);
+        Ok(Files { code, vars })
     }
 
     fn encryption(&self) -> Option<Encryption> {

@@ -57,10 +57,10 @@
 //!
 //! # Operations on guests
 //!
-//! [`rescan`], [`template`], [`clone`], [`snapshot`], [`disk_move`], [`pending`] and [`destroy`] change configurations and volumes
-//! as the reference does, step by step. They see the world through [`node::Node`]: configurations, volumes, running
-//! machines, and chance. [`node::DirectoryStore`] and [`node::StoredVolumes`] are the real ones;
-//! [`node::Rehearsal`] lets the same operation run without changing anything and says what it would do. Each module
+//! [`create`], [`rescan`], [`template`], [`clone`], [`snapshot`], [`disk_move`], [`pending`] and [`destroy`] change
+//! configurations and volumes as the reference does, step by step. They see the world through [`node::Node`]:
+//! configurations, volumes, running machines, and chance. [`node::DirectoryStore`] and [`node::StoredVolumes`] are the
+//! real ones; [`node::Rehearsal`] lets the same operation run without changing anything and says what it would do. Each module
 //! names the places where the order of the reference's steps can lose or leak something. [`power`] starts and stops VMs,
 //! and looks at those that run.
 
@@ -78,6 +78,7 @@ mod command_line;
 mod conf;
 mod confidential;
 pub mod cpu;
+pub mod create;
 pub mod destroy;
 mod diff;
 mod disk;
@@ -95,7 +96,9 @@ mod machine;
 mod mapping;
 mod memory;
 mod network;
+mod new_disk;
 pub mod node;
+mod option_rules;
 mod origin;
 mod passthrough;
 pub mod pci;
@@ -127,6 +130,8 @@ pub use error::{
 };
 pub use explain::Explained;
 pub use host::Host;
+pub use new_disk::{Misuse, NewDiskError};
+pub use option_rules::OptionError;
 pub use origin::{Description, Key, Origin, Rule, Source};
 pub use version::{Feature, MachineVersion, QemuVersion, QemuVersionError};
 pub use vm_file::VmFileError;

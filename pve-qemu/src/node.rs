@@ -65,6 +65,8 @@ pub struct Facts {
     pub mac_prefix: String,
     /// Name servers and search domain of the host.
     pub resolver: Resolver,
+    /// The firmware's variables with enrolled keys know Microsoft's certificates of 2023.
+    pub firmware_knows_2023: bool,
 }
 
 /// A current node of x86-64 with the usual prefix of MAC addresses.
@@ -75,6 +77,7 @@ impl Default for Facts {
             arch: "x86_64".into(),
             mac_prefix: MAC_PREFIX.into(),
             resolver: Resolver::default(),
+            firmware_knows_2023: true,
         }
     }
 }

@@ -21,6 +21,8 @@ use crate::bytes;
 
 /// The UUID that every draw gives; expected texts have `<UUID>` in its place.
 const UUID: &str = "01234567-89ab-4cde-8f01-23456789abcd";
+/// Where the firmware lies.
+const FIRMWARE: &[u8] = b"/usr/share/pve-edk2-firmware/";
 /// What follows the prefix in every drawn MAC address.
 const MAC: &str = "5A:5B:5C:5D:5E:5F";
 
@@ -261,6 +263,16 @@ fn format_of(volname: &[u8]) -> ImageFormat {
     }
 }
 
+/// Size of a file with the firmware's variables; none of other files.
+fn firmware_size(path: &BStr) -> Option<u64> {
+    Some(match path.strip_prefix(FIRMWARE)? {
+        b"AAVMF_VARS.fd" => 64 << 20,
+        b"OVMF_VARS.fd" => 128 << 10,
+        b"OVMF_VARS_4M.fd" | b"OVMF_VARS_4M.ms.fd" | b"OVMF_SEV_VARS_4M.fd" => 528 << 10,
+        _ => return None,
+    })
+}
+
 struct Guard;
 
 impl LockGuard for Guard {}
@@ -348,7 +360,8 @@ impl Volumes for World {
     fn size(&self, volume: &BStr) -> Result<(u64, ImageFormat), WorldError> {
         if volume.starts_with(b"/") {
             let missing = || WorldError::Other(format!("there is no {volume}"));
-            return Ok((self.paths.get(volume).copied().ok_or_else(missing)?, format_of(volume)));
+            let size = self.paths.get(volume).copied().or_else(|| firmware_size(volume));
+            return Ok((size.ok_or_else(missing)?, format_of(volume)));
         }
         Ok((self.known(volume)?.bytes(), format_of(volume)))
     }
@@ -433,6 +446,7 @@ impl Volumes for World {
         target: &BStr,
         _: CopyOptions,
     ) -> Result<(), WorldError> {
+        let source = if source.starts_with(FIRMWARE) { "OVMF_VARS".into() } else { source };
         self.note(format!("copy {source}{} -> {target}", at(snapshot)));
         Ok(())
     }

@@ -38,6 +38,25 @@ pub fn volume_format(option: Option<ImageFormat>, is_directory: bool, has_chains
     option.unwrap_or(if is_directory || has_chains { ImageFormat::Qcow2 } else { ImageFormat::Raw })
 }
 
+/// The name of a new cloud-init volume, without the directory of its owner (spec: cloud-init, "Volume: name, size,
+/// format").
+///
+/// ```
+/// use pve_qemu::cloudinit::volume_name;
+/// use pve_volid::ImageFormat::{Qcow2, Raw};
+///
+/// assert_eq!(volume_name(100.try_into()?, Raw, true), "vm-100-cloudinit.raw");
+/// assert_eq!(volume_name(100.try_into()?, Raw, false), "vm-100-cloudinit");
+/// assert_eq!(volume_name(100.try_into()?, Qcow2, false), "vm-100-cloudinit.qcow2");
+/// # Ok::<(), pve_volid::IdError>(())
+/// ```
+#[must_use]
+pub fn volume_name(owner: VmId, format: ImageFormat, is_directory: bool) -> String {
+    // without a directory, qcow2 is only where a volume chain names its members by it
+    let named = is_directory || format == ImageFormat::Qcow2;
+    format!("vm-{owner}-cloudinit{}", if named { format!(".{format}") } else { String::new() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
