@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bstr::{BStr, BString, ByteSlice};
+use serde_json::Value;
 
 use super::RunDir;
 use crate::command_line::CommandLine;
@@ -24,6 +25,7 @@ use crate::command_line::CommandLine;
 /// | `splash=`, if the picture is not installed | left out |
 /// | `-readconfig` of a file of Proxmox VE that is not installed | the same devices, in a file in the run directory |
 /// | `aio=io_uring` | `aio=threads`: many builds and containers have no io_uring |
+/// | files and devices of disks | with `locking=off`, Proxmox's default: otherwise `qemu-img` could not look at disks in use |
 /// | `-nographic` | `-display none`: another QEMU refuses it together with `-daemonize` |
 /// | `-no-shutdown` and the second monitor, if no event daemon listens | left out: QEMU ends when the guest has shut down |
 /// | `-loadstate FILE` | `-incoming defer`; the state is then read as that of a migration |
@@ -162,13 +164,20 @@ impl Adapted {
                 Some(2)
             }
             b"-drive" | b"-blockdev" => {
-                let mut threads = text.replace("aio=io_uring", "aio=threads");
-                threads = threads.replace("\"aio\":\"io_uring\"", "\"aio\":\"threads\"");
-                if threads == text.as_bytes() {
+                let parsed = text.starts_with(b"{").then(|| serde_json::from_slice::<Value>(text).ok());
+                let new: BString = match parsed {
+                    Some(node) => {
+                        let mut node = node?;
+                        adapt_node(&mut node);
+                        node.to_string().into()
+                    }
+                    None => adapt_drive(text),
+                };
+                if new == text {
                     return None;
                 }
-                put(self, &[argument, &threads]);
-                self.because("aio=threads instead of io_uring");
+                put(self, &[argument, &new]);
+                self.because("disks without io_uring and without locks on their files");
                 Some(2)
             }
             _ => None,
@@ -199,6 +208,30 @@ impl Adapted {
             }
         }
     }
+}
+
+/// A block node, and those below it, with files as Proxmox's QEMU opens them by default.
+fn adapt_node(node: &mut Value) {
+    let Value::Object(members) = node else { return };
+    if members.get("aio").is_some_and(|aio| aio == "io_uring") {
+        members.insert("aio".into(), "threads".into());
+    }
+    let driver = members.get("driver").and_then(Value::as_str);
+    if driver.is_some_and(|driver| ["file", "host_device"].contains(&driver)) {
+        members.insert("locking".into(), "off".into());
+    }
+    members.values_mut().for_each(adapt_node);
+}
+
+/// The same for the older form of drives.
+fn adapt_drive(text: &BStr) -> BString {
+    let mut drive = BString::from(text.replace("aio=io_uring", "aio=threads"));
+    let mut parts = text.split_str(",");
+    let on_file = parts.any(|part| part.starts_with(b"file=/") && !part.starts_with(b"file=/dev/cdrom"));
+    if on_file {
+        drive.extend_from_slice(b",file.locking=off");
+    }
+    drive
 }
 
 /// The value of `-machine` without `+pveN`, and what was cut.
@@ -288,6 +321,27 @@ mod tests {
         let adapted = adapted(CONFIG, Dialect::Stock, RunDir::REFERENCE, true);
         assert!(has(&adapted, "/usr/share/qemu-server/pve-q35-4.0.cfg") && has(&adapted, "-no-shutdown"));
         assert!(adapted.files.is_empty());
+    }
+
+    #[test]
+    fn disks_are_opened_as_by_proxmox() {
+        assert_eq!(
+            adapt_drive("file=/vz/a.raw,if=none,aio=io_uring".into()),
+            "file=/vz/a.raw,if=none,aio=threads,file.locking=off"
+        );
+        for other in ["if=none,id=drive-ide2,media=cdrom", "file=rbd:a/b,if=none", "file=/dev/cdrom,if=none"]
+        {
+            assert_eq!(adapt_drive(other.into()), other);
+        }
+        let mut node = serde_json::json!({
+            "driver": "throttle",
+            "file": { "driver": "raw", "file": { "driver": "file", "filename": "/a", "aio": "io_uring" } },
+        });
+        adapt_node(&mut node);
+        assert_eq!(
+            node["file"]["file"],
+            serde_json::json!({ "driver": "file", "filename": "/a", "aio": "threads", "locking": "off" })
+        );
     }
 
     #[test]

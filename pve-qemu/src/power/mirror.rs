@@ -26,36 +26,26 @@ pub(super) fn mirror(
     let disk = job.disk(key)?;
     let (path, format) = (volumes.path(target)?, format_of(volumes, target));
     let (path, target_node) = (path.to_str_lossy().into_owned(), format!("mirror-{key}-target"));
-    let mut arguments = json!({ "job-id": &job.id, "sync": "full", "auto-dismiss": false });
-    let started = match &disk {
-        Disk::Device(device) => {
-            arguments["device"] = device.as_str().into();
-            arguments["target"] = path.into();
-            arguments["format"] = format.as_str().into();
-            arguments["mode"] = "existing".into();
-            job.qmp("drive-mirror", arguments)
-        }
-        Disk::Node { top, replaces } => {
-            let file = json!({ "driver": driver(&path), "filename": path });
-            let node = json!({ "driver": format.as_str(), "node-name": &target_node, "file": file });
-            job.qmp("blockdev-add", node)?;
-            arguments["device"] = top.as_str().into();
-            arguments["target"] = target_node.as_str().into();
-            if switch && let Some(replaces) = replaces {
-                arguments["replaces"] = replaces.as_str().into();
-            }
-            job.qmp("blockdev-mirror", arguments)
-        }
-    };
-    let done = started.and_then(|_| job.finish(switch));
-    // the node of a copy that nobody uses; one that the machine uses now refuses to go
-    if matches!(disk, Disk::Node { .. }) && (done.is_err() || !switch) {
-        let removed = job.qmp("blockdev-del", json!({ "node-name": target_node }));
-        if done.is_ok() {
-            removed?;
-        }
+    let file = json!({ "driver": driver(&path), "filename": path, "locking": "off" });
+    job.qmp("blockdev-add", json!({ "driver": format.as_str(), "node-name": &target_node, "file": file }))?;
+    let mut arguments = json!({
+        "job-id": &job.id,
+        "device": &disk.name,
+        "target": &target_node,
+        "sync": "full",
+        "auto-dismiss": false,
+    });
+    if switch && let Some(replaces) = &disk.replaces {
+        arguments["replaces"] = replaces.as_str().into();
     }
-    done
+    let done = job.qmp("blockdev-mirror", arguments).and_then(|_| job.finish(switch));
+    // of a copy that the machine does not use the node is not needed any more
+    if done.is_err() || !switch {
+        let removed = job.qmp("blockdev-del", json!({ "node-name": target_node }));
+        done?;
+        removed?;
+    }
+    Ok(())
 }
 
 /// A job of a machine.
@@ -66,11 +56,11 @@ struct Job<'a> {
 }
 
 /// How QEMU knows a disk.
-enum Disk {
-    /// By the name of its drive.
-    Device(String),
-    /// By the name of its topmost node; what is copied replaces the node below the filters.
-    Node { top: String, replaces: Option<String> },
+struct Disk {
+    /// The name of its drive, or of its topmost node.
+    name: String,
+    /// The node below the filters, which the copy takes the place of; `None`: the topmost.
+    replaces: Option<String>,
 }
 
 impl Job<'_> {
@@ -87,7 +77,7 @@ impl Job<'_> {
         let missing = || WorldError::Other(format!("the running VM {} has no disk {key}", self.vmid));
         let block = found.ok_or_else(missing)?;
         if block["device"] == name {
-            return Ok(Disk::Device(name));
+            return Ok(Disk { name, replaces: None });
         }
         // the filter's image is the image of the node below it
         let image = &block["inserted"]["image"]["filename"];
@@ -98,7 +88,7 @@ impl Job<'_> {
             is_format && node["image"]["filename"] == *image
         });
         let replaces = below.and_then(|node| node["node-name"].as_str()).map(str::to_owned);
-        Ok(Disk::Node { top: name, replaces })
+        Ok(Disk { name, replaces })
     }
 
     /// Waits until the copy is complete, and ends the job.
