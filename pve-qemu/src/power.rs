@@ -25,15 +25,19 @@
 //! and the next start replaces it.
 //!
 //! A program that dies in the middle of a start leaves either no process, and the next start begins anew, or a process,
-//! and the VM runs. The cases in between, and what they leave:
+//! and the VM runs. The cases in between, and what they leave (`tests/power.rs` kills a start, a suspension and a
+//! resumption before and after each of their steps):
 //!
 //! | died | left behind | what the next operation makes of it |
 //! | --- | --- | --- |
 //! | before QEMU ran | applied pending changes, a new cloud-init image, active volumes | a start does all of it again, with the same result |
 //! | after QEMU ran, before the flag `cleanup` | a running guest | works as ever; but a stop leaves its volumes active and its files in place, as the reference does |
 //! | before balloon, links | a running guest with all its memory and all its links up | the next start sets them |
-//! | resuming from disk, before the state was freed | a running guest with `lock: suspended` and `vmstate` | `qm unlock`; the state volume then counts as used until `vmstate` is deleted |
-//! | suspending to disk | `lock: suspending` and a state volume that the configuration names | `qm unlock`, delete `vmstate` |
+//! | suspending to disk, before the configuration names the state | a running guest, and a volume `vm-VMID-state-…` that nothing names | the audit of storages names it; free it, or another suspension on the same day finds its name taken |
+//! | before QEMU has quit | a guest that runs or is paused, `lock: suspending`, and a state that may be incomplete | `qm unlock`, delete `vmstate`, resume |
+//! | after QEMU has quit | `lock: suspending` and a complete state | `qm unlock`; the next start goes on from the state |
+//! | resuming from disk, before QEMU ran | `lock: suspended` and the state | resume again |
+//! | after QEMU ran | a running guest with `lock: suspended` and `vmstate`, whose volume may be freed already | `qm unlock`, delete `vmstate` |
 //!
 //! # Where the reference can lose something
 //!
@@ -52,7 +56,9 @@ mod mirror;
 mod operation;
 mod pid_file;
 mod processes;
+mod rehearsed;
 mod saved_state;
+mod snapshots;
 mod start;
 mod status;
 mod stop;
@@ -67,6 +73,7 @@ use pve_volid::VmId;
 use crate::error::CommandError;
 use crate::node::{LockGuard, LockMode, Node, WorldError};
 use crate::pending::{self, PendingError};
+use crate::snapshot::SnapshotError;
 use crate::vm_file::{self, VmFileError};
 
 pub use dialect::{Adapted, Dialect, Surroundings, adapt};
@@ -77,6 +84,7 @@ pub use machines::LocalMachines;
 pub use operation::{Reboot, Shutdown, Start, Stop, Suspend};
 pub use pid_file::{Process, ProcessFacts};
 pub use processes::{HookPhase, LaunchError, Processes, Signal};
+pub use rehearsed::RehearsedProcesses;
 pub use status::{RunState, Status};
 
 /// The power switch of the VMs of a node.
@@ -201,6 +209,9 @@ pub enum PowerError {
     /// Pending changes were not applied.
     #[error(transparent)]
     Pending(#[from] PendingError),
+    /// A snapshot was not made or gone back to.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// Configurations, volumes or the running machine did not do what they were asked.
     #[error(transparent)]
     World(#[from] WorldError),

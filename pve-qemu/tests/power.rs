@@ -14,6 +14,7 @@
 
 mod power_ground;
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
@@ -21,8 +22,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bstr::{BStr, ByteSlice};
-use pve_qemu::node::Machines;
-use pve_qemu::power::{Flag, PowerError, Process, Processes, Shutdown, Start, Stop, Suspend};
+use pve_qemu::disk_move::{MoveOptions, move_disk};
+use pve_qemu::node::{Machines, Rehearsal};
+use pve_qemu::power::{
+    Flag, Power, PowerError, Process, Processes, RehearsedProcesses, Shutdown, Start, Stop, Suspend,
+};
+use pve_qemu::snapshot::{SnapshotRequest, delete_snapshot};
+use pve_volid::ImageFormat;
 use serde_json::json;
 
 use power_ground::{Ground, ID, PLAIN, has_qemu};
@@ -96,9 +102,7 @@ fn a_machine_is_saved_to_disk_and_goes_on_where_it_was() {
         let uptime = hmp("info registers");
         assert!(uptime.as_str().unwrap().contains("RIP") || uptime.as_str().unwrap().contains("EIP"));
 
-        let mut suspend = Suspend::default();
-        suspend.to_disk = true;
-        power.suspend(ID, &suspend).unwrap();
+        power.suspend(ID, &to_disk()).unwrap();
         power.wait(ID, Some(Duration::from_secs(10))).unwrap();
         let saved = ground.config();
         assert!(saved.contains("lock: suspended\n"), "{saved}");
@@ -170,7 +174,7 @@ fn the_cloud_init_image_is_made_by_the_start() {
          [special:cloudinit]\nciuser: otto\n"
     ));
     ground.on(|power, processes| {
-        let files = || ground.cloudinit(power.node.volumes.path(volume.into()).unwrap().as_bstr());
+        let files = || ground.content(volume.into());
         power.start(ID, &Start::default()).unwrap();
         assert!(files().contains_str("hostname: web") && files().contains_str("user: anna"));
         assert!(!ground.config().contains("special:cloudinit"), "{}", ground.config());
@@ -311,6 +315,135 @@ fn two_starts_at_the_same_time_make_one_machine() {
     ground.on(|power, _| power.stop(ID, &Stop::default()).unwrap());
 }
 
+#[test]
+fn a_rehearsed_start_and_stop_change_nothing() {
+    if !has_qemu() {
+        return;
+    }
+    let ground = Ground::new();
+    let config = format!("{PLAIN}scsi0: local:100/vm-100-disk-0.raw\n\n[PENDING]\nname: new\n");
+    ground.make_disk();
+    ground.configure(&config);
+    ground.on(|power, processes| {
+        let rehearse = |body: &dyn Fn(Power<'_>)| {
+            let rehearsal = Rehearsal::new(power.node);
+            let rehearsed = RehearsedProcesses::new(&rehearsal, processes);
+            body(Power::new(rehearsal.node(), &rehearsed));
+            rehearsal.steps().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let steps = rehearse(&|power| power.start(ID, &Start::default()).unwrap());
+        assert!(steps[0].starts_with("write configuration of VM 100") && steps[0].contains("- [PENDING]"));
+        assert!(steps.iter().any(|step| step.starts_with("run /usr/bin/kvm -id 100 ")), "{steps:#?}");
+        assert!(steps.iter().any(|step| step.ends_with("100.cleanup")), "{steps:#?}");
+        assert_eq!((ground.config(), ground.left_in_run_dir()), (config.clone(), vec![]));
+        assert!(!power.status(ID).unwrap().running);
+
+        power.start(ID, &Start::default()).unwrap();
+        let steps = rehearse(&|power| power.shutdown(ID, &Shutdown::default()).unwrap());
+        assert_eq!(steps[0], "tell VM 100: system_powerdown {}");
+        assert!(steps.iter().any(|step| step.ends_with("100.pid")), "{steps:#?}");
+        assert!(power.status(ID).unwrap().running);
+        power.stop(ID, &Stop::default()).unwrap();
+    });
+}
+
+#[test]
+fn snapshots_and_moves_of_a_disk_in_use() {
+    if !has_qemu() || !power_ground::has_qemu_img() {
+        return;
+    }
+    let ground = Ground::new();
+    ground.configure(PLAIN);
+    ground.on(|power, processes| {
+        let node = power.node;
+        let local = "local".parse().unwrap();
+        let disk = node.volumes.allocate(&local, ID, ImageFormat::Qcow2, None, 4096.0).unwrap();
+        ground.configure(&format!("{PLAIN}scsi0: {disk},size=4M\n"));
+        power.start(ID, &Start::default()).unwrap();
+        let machines = processes.machines();
+        let hmp = |line: &str| {
+            let arguments = json!({ "command-line": line });
+            machines.qmp(ID, "human-monitor-command", arguments, None).unwrap().to_string()
+        };
+        hmp("qemu-io drive-scsi0 \"write -P 0x11 0 64k\"");
+
+        power.create_snapshot(ID, SnapshotRequest::new("before")).unwrap();
+        assert_eq!(power.status(ID).unwrap().state.unwrap().to_string(), "running");
+        hmp("qemu-io drive-scsi0 \"write -P 0x22 0 64k\"");
+        if !ground.qemu_is_at_least(10) {
+            let error = power.create_snapshot(ID, SnapshotRequest::new("all").with_memory(true)).unwrap_err();
+            assert!(error.to_string().contains("without memory"), "{error}");
+            assert!(!ground.config().contains("all"), "{}", ground.config());
+            assert_eq!(power.status(ID).unwrap().state.unwrap().to_string(), "running");
+        }
+
+        let mut options = MoveOptions::default();
+        options.format = Some(ImageFormat::Raw);
+        let moved = move_disk(node, ID, "scsi0".into(), options).unwrap();
+        assert!(moved.volume.ends_with(b".raw"), "{moved:?}");
+        let blocks = machines.qmp(ID, "query-block", json!({}), None).unwrap().to_string();
+        assert!(blocks.contains("vm-100-disk-1.raw") && !blocks.contains("vm-100-disk-0.qcow2"), "{blocks}");
+        hmp("qemu-io drive-scsi0 \"write -P 0x33 64k 64k\"");
+        power.stop(ID, &Stop::default()).unwrap();
+        let raw = fs::read(node.volumes.path(moved.volume.as_bstr()).unwrap().to_path().unwrap()).unwrap();
+        assert_eq!((raw[0], raw[65536]), (0x22, 0x33), "what was written before and after the move");
+
+        // back to where the snapshot was, in the volume that has it
+        let config = ground.config().replace(&moved.volume.to_string(), &disk.to_string());
+        ground.configure(&config.replace(&format!("unused0: {disk}\n"), ""));
+        power.start(ID, &Start::default()).unwrap();
+        power.rollback(ID, "before".into(), true).unwrap();
+        assert!(power.status(ID).unwrap().running);
+        delete_snapshot(node, ID, "before".into(), false).unwrap();
+        power.stop(ID, &Stop::default()).unwrap();
+        assert_eq!(ground.content(disk.as_bstr())[..2], [0x11, 0x11], "the disk went back");
+        assert!(!ground.config().contains("before"), "{}", ground.config());
+    });
+}
+
+/// Kills `body` before and after each of its steps; `prepare` makes the ground, `check` looks at what is left.
+fn kill_everywhere(case: &str, prepare: impl Fn(&Ground), check: impl Fn(&Ground, &str)) -> usize {
+    for step in 0.. {
+        let ground = Ground::new();
+        prepare(&ground);
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "victim", "--ignored", "--nocapture"])
+            .envs([("VICTIM_CASE", case), ("VICTIM_STEP", &step.to_string())])
+            .env("VICTIM_ROOT", ground.root())
+            .output()
+            .unwrap();
+        let finished = child.status.success();
+        assert!(finished || child.status.signal() == Some(9), "{case}, step {step}: {child:?}");
+        check(&ground, &format!("{case} killed at {step}: {:?}", ground.left_in_run_dir()));
+        if finished {
+            eprintln!("{case}: survived {step} deaths");
+            return step;
+        }
+    }
+    unreachable!("there is always a last step")
+}
+
+#[test]
+#[ignore = "the process that the other tests kill"]
+fn victim() {
+    let Ok(case) = std::env::var("VICTIM_CASE") else { return };
+    let step = std::env::var("VICTIM_STEP").unwrap().parse().unwrap();
+    // the ground must not be tidied up here
+    let ground = std::mem::ManuallyDrop::new(Ground::at(std::env::var_os("VICTIM_ROOT").unwrap().into()));
+    ground.on_mortal(step, |power| match case.as_str() {
+        "start" => power.start(ID, &Start::default()).unwrap(),
+        "suspend" => power.suspend(ID, &to_disk()).unwrap(),
+        "resume" => power.resume(ID, false).unwrap(),
+        other => panic!("no case {other}"),
+    });
+}
+
+fn to_disk() -> Suspend<'static> {
+    let mut suspend = Suspend::default();
+    suspend.to_disk = true;
+    suspend
+}
+
 /// What the table of the module `power` says of a start whose program dies.
 #[test]
 fn a_killed_start_leaves_a_vm_or_none() {
@@ -321,27 +454,19 @@ fn a_killed_start_leaves_a_vm_or_none() {
         "{PLAIN}balloon: 32\nide2: local:100/vm-100-cloudinit.qcow2,media=cdrom\nscsi0: local:100/vm-100-disk-0.raw\n\n\
          [PENDING]\nname: new\n"
     );
-    let mut ran = false;
-    for step in 0.. {
-        let ground = Ground::new();
+    let prepare = |ground: &Ground| {
         ground.make_disk();
         ground.configure(&config);
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "victim", "--ignored", "--nocapture"])
-            .env("VICTIM_STEP", step.to_string())
-            .env("VICTIM_ROOT", ground.root())
-            .output()
-            .unwrap();
-        let finished = child.status.success();
-        assert!(finished || child.status.signal() == Some(9), "step {step}: {child:?}");
+    };
+    let ran = Cell::new(false);
+    let steps = kill_everywhere("start", prepare, |ground, what| {
         ground.on(|power, _| {
-            let what = format!("killed at {step}: {:?}", ground.left_in_run_dir());
             let status = power.status(ID).unwrap();
-            assert!(!ran || status.running, "{what}: once it runs, nothing ends it");
+            assert!(!ran.get() || status.running, "{what}: once it runs, nothing ends it");
             if !status.running {
                 power.start(ID, &Start::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
             }
-            ran = status.running;
+            ran.set(status.running);
             let config = ground.config();
             assert!(config.contains("name: new") && !config.contains("PENDING"), "{what}: {config}");
             power.stop(ID, &Stop::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -352,20 +477,68 @@ fn a_killed_start_leaves_a_vm_or_none() {
             assert_eq!(ground.left_in_run_dir(), [""; 0], "{what}");
             assert!(ground.disk_is_whole(), "{what}");
         });
-        if finished {
-            assert!(ran && step > 6, "it has run, in {step} steps");
-            eprintln!("a start survived {step} deaths");
-            return;
-        }
-    }
+    });
+    assert!(ran.get() && steps > 6, "it has run, in {steps} steps");
 }
 
+/// Likewise of one that saves a machine: the machine still runs, or its state is complete.
 #[test]
-#[ignore = "the process that the other tests kill"]
-fn victim() {
-    let Ok(step) = std::env::var("VICTIM_STEP") else { return };
-    let root = std::env::var_os("VICTIM_ROOT").unwrap();
-    // the ground must not be tidied up here
-    let ground = std::mem::ManuallyDrop::new(Ground::at(root.into()));
-    ground.on_mortal(step.parse().unwrap(), |power| power.start(ID, &Start::default()).unwrap());
+fn a_killed_suspension_loses_no_machine() {
+    if !has_qemu() {
+        return;
+    }
+    let prepare = |ground: &Ground| {
+        ground.configure(PLAIN);
+        ground.on(|power, _| power.start(ID, &Start::default()).unwrap());
+    };
+    let steps = kill_everywhere("suspend", prepare, |ground, what| {
+        ground.on(|power, _| {
+            let status = power.status(ID).unwrap();
+            ground.unlock();
+            if status.running {
+                // the volume is of no use: it is deleted, and the machine goes on or ends
+                ground.forget_state();
+                power.resume(ID, false).unwrap_or_else(|error| panic!("{what}: {error}"));
+            } else {
+                assert!(ground.config().contains("vmstate: "), "{what}: {}", ground.config());
+                power.start(ID, &Start::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
+            }
+            assert_eq!(power.status(ID).unwrap().state.unwrap().to_string(), "running", "{what}");
+            assert_eq!(ground.config(), PLAIN, "{what}");
+            power.stop(ID, &Stop::default()).unwrap();
+        });
+    });
+    assert!(steps > 6);
+}
+
+/// Likewise of one that loads it: the machine runs, or its state is still there.
+#[test]
+fn a_killed_resumption_loses_no_machine() {
+    if !has_qemu() {
+        return;
+    }
+    let prepare = |ground: &Ground| {
+        ground.configure(PLAIN);
+        ground.on(|power, _| {
+            power.start(ID, &Start::default()).unwrap();
+            power.suspend(ID, &to_disk()).unwrap();
+            power.wait(ID, Some(Duration::from_secs(10))).unwrap();
+        });
+    };
+    let steps = kill_everywhere("resume", prepare, |ground, what| {
+        ground.on(|power, _| {
+            if power.status(ID).unwrap().running {
+                ground.unlock();
+                ground.forget_state();
+            } else {
+                power.resume(ID, false).unwrap_or_else(|error| panic!("{what}: {error}"));
+            }
+            assert_eq!(power.status(ID).unwrap().state.unwrap().to_string(), "running", "{what}");
+            assert_eq!(ground.config(), PLAIN, "{what}");
+            power.stop(ID, &Stop::default()).unwrap();
+            power.start(ID, &Start::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
+            power.stop(ID, &Stop::default()).unwrap();
+        });
+    });
+    assert!(steps > 6);
 }

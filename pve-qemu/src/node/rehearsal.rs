@@ -52,6 +52,13 @@ pub enum PlanStep {
         /// What comes of it, or with what: a new name, a size, a snapshot.
         detail: String,
     },
+    /// A program is run, a process ended, or a file of theirs written or removed.
+    Process {
+        /// The VM.
+        vmid: VmId,
+        /// What.
+        what: String,
+    },
     /// A running machine is asked to do something.
     Machine {
         /// The VM.
@@ -82,6 +89,7 @@ impl fmt::Display for PlanStep {
                 write!(f, "{action} {volume}")
             }
             PlanStep::Volume { action, volume, detail } => write!(f, "{action} {volume} {detail}"),
+            PlanStep::Process { what, .. } => write!(f, "{what}"),
             PlanStep::Machine { vmid, command } => write!(f, "tell VM {vmid}: {command}"),
         }
     }
@@ -129,15 +137,20 @@ pub struct Rehearsal<'a> {
     files: RefCell<BTreeMap<VmId, Option<(GuestEntry, BString)>>>,
     /// Volumes that were changed; `None`: gone.
     volumes: RefCell<BTreeMap<BString, Option<(u64, ImageFormat)>>>,
+    /// VMs that would have been started or have ended.
+    running: RefCell<BTreeMap<VmId, bool>>,
     steps: RefCell<Vec<PlanStep>>,
 }
+
+/// Commands after which a machine is thought to have ended: the guest is thought to obey.
+const LAST_COMMANDS: [&str; 3] = ["quit", "system_powerdown", "guest-shutdown"];
 
 impl<'a> Rehearsal<'a> {
     /// A rehearsal on this node, nothing done yet.
     #[must_use]
     pub fn new(node: Node<'a>) -> Self {
-        let (files, volumes, steps) = Default::default();
-        Rehearsal { node, files, volumes, steps }
+        let (files, volumes, running, steps) = Default::default();
+        Rehearsal { node, files, volumes, running, steps }
     }
 
     /// The node as operations see it.
@@ -153,8 +166,13 @@ impl<'a> Rehearsal<'a> {
         self.steps.borrow().clone()
     }
 
-    fn plan(&self, step: PlanStep) {
+    pub(crate) fn plan(&self, step: PlanStep) {
         self.steps.borrow_mut().push(step);
+    }
+
+    /// From here on a VM runs, or does not.
+    pub(crate) fn set_running(&self, vmid: VmId, runs: bool) {
+        self.running.borrow_mut().insert(vmid, runs);
     }
 
     fn plan_volume(&self, action: &'static str, volume: &BStr, detail: impl Into<String>) {
@@ -428,7 +446,8 @@ impl Volumes for Rehearsal<'_> {
 
 impl Machines for Rehearsal<'_> {
     fn is_running(&self, vmid: VmId) -> bool {
-        self.node.machines.is_running(vmid)
+        let planned = self.running.borrow().get(&vmid).copied();
+        planned.unwrap_or_else(|| self.node.machines.is_running(vmid))
     }
 
     fn qmp(
@@ -441,10 +460,17 @@ impl Machines for Rehearsal<'_> {
         if command == "query-savevm" {
             return Ok(json!({ "status": "completed" }));
         }
-        if command.starts_with("query-") {
-            return self.node.machines.qmp(vmid, command, arguments, timeout);
+        if command.starts_with("query-") || ["qom-get", "guest-ping"].contains(&command) {
+            // one that would have been started is not there to be asked
+            return match self.running.borrow().get(&vmid) {
+                Some(_) => Ok(json!({ "status": "running" })),
+                None => self.node.machines.qmp(vmid, command, arguments, timeout),
+            };
         }
         self.plan(PlanStep::Machine { vmid, command: format!("{command} {arguments}") });
+        if LAST_COMMANDS.contains(&command) {
+            self.set_running(vmid, false);
+        }
         Ok(json!({}))
     }
 

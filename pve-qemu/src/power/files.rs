@@ -142,7 +142,8 @@ impl RunDir {
 }
 
 impl Flag {
-    fn extension(self) -> &'static str {
+    /// Its ending.
+    pub(super) fn extension(self) -> &'static str {
         match self {
             Flag::Reboot => "reboot",
             Flag::Cleanup => "cleanup",

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use bstr::BStr;
+use bstr::{BStr, ByteSlice};
 use pve_volid::StorageId;
+
+use crate::snapshot::StartState;
 
 /// How a VM is started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,6 +26,19 @@ pub struct Start<'o> {
     pub force_cpu: Option<&'o BStr>,
     /// MTU that the network cards had when the state was saved, `net0=1500`.
     pub nets_host_mtu: Option<&'o BStr>,
+}
+
+/// A start with the saved memory of a snapshot.
+impl<'o> From<&'o StartState> for Start<'o> {
+    fn from(state: &'o StartState) -> Self {
+        Start {
+            state: Some(state.volume.as_bstr()),
+            force_machine: state.machine.as_ref().map(|machine| machine.as_bstr()),
+            force_cpu: state.cpu.as_ref().map(|cpu| cpu.as_bstr()),
+            nets_host_mtu: state.host_mtu.as_ref().map(|mtu| mtu.as_bstr()),
+            ..Start::default()
+        }
+    }
 }
 
 /// How a VM is stopped.

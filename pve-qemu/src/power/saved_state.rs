@@ -31,8 +31,33 @@ pub(super) fn execute(
         }
         "query-savevm" => progress(qmp),
         "savevm-end" => end(qmp),
+        "blockdev-snapshot-internal-sync" | "blockdev-snapshot-sync" => {
+            if let Err(error) = take_disks_back(qmp, command) {
+                return Some(Err(error));
+            }
+            return None;
+        }
         _ => return None,
     })
+}
+
+/// After a migration a machine has given its disks up, and QEMU must not write to them until it has taken them back: by
+/// running again, or by a command of QEMU 10.0.
+fn take_disks_back(qmp: &mut Qmp, command: &str) -> Result<(), QmpError> {
+    if qmp.execute("query-status", None)?["status"] != "postmigrate" {
+        return Ok(());
+    }
+    match qmp.execute("block-set-active", Some(json!({ "active": true }))) {
+        Err(error) if error.is_unknown_command() => Err(QmpError::Command {
+            command: command.to_owned(),
+            class: "GenericError".into(),
+            description:
+                "this QEMU cannot save the memory together with snapshots inside of its disks; make the \
+                snapshot without memory, or suspend the VM to disk"
+                    .into(),
+        }),
+        other => other.map(drop),
+    }
 }
 
 /// Pauses the machine, and lets its state migrate into the file, if one is named.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bstr::{BStr, BString, ByteSlice};
 use pve_qemu::Host;
-use pve_qemu::node::{DirectoryStore, Facts, Node, StoredVolumes, SystemChance};
+use pve_qemu::node::{DirectoryStore, Facts, Node, StoredVolumes, SystemChance, Volumes};
 use pve_qemu::power::{Dialect, LocalProcesses, Power, Process, RunDir};
 use pve_storage::{LocalHost, Session, Storage, Storages};
 use pve_volid::VmId;
@@ -92,6 +92,25 @@ impl Ground {
         fs::read_to_string(self.file()).unwrap()
     }
 
+    /// What `qm unlock` does.
+    pub(crate) fn unlock(&self) {
+        let config = self.config();
+        let lines = config.lines().filter(|line| !line.starts_with("lock: "));
+        self.configure(&lines.map(|line| format!("{line}\n")).collect::<String>());
+    }
+
+    /// What deleting `vmstate` does: the volume goes, and what describes the saved machine.
+    pub(crate) fn forget_state(&self) {
+        let config = self.config();
+        let (state, rest): (Vec<&str>, Vec<&str>) =
+            config.lines().partition(|line| line.starts_with("vmstate: ") || line.starts_with("running"));
+        for volume in state.iter().filter_map(|line| line.strip_prefix("vmstate: ")) {
+            // a resumption may have freed it already
+            let _ = fs::remove_file(self.root.join("vz/images").join(volume.strip_prefix("local:").unwrap()));
+        }
+        self.configure(&rest.iter().map(|line| format!("{line}\n")).collect::<String>());
+    }
+
     fn configs(&self) -> DirectoryStore {
         DirectoryStore::new(self.root.join("pve"), "pve1").with_locks_in(self.root.join("lock"))
     }
@@ -123,6 +142,16 @@ impl Ground {
         Host::probe().qemu.get("x86_64").cloned().flatten()
     }
 
+    /// Whether the installed QEMU is of this major version, or a later one.
+    pub(crate) fn qemu_is_at_least(&self, major: u32) -> bool {
+        let version = self.qemu_version().unwrap_or_default();
+        version
+            .split('.')
+            .next()
+            .and_then(|number| number.parse().ok())
+            .is_some_and(|number: u32| number >= major)
+    }
+
     /// What lies in the run directory.
     pub(crate) fn left_in_run_dir(&self) -> Vec<String> {
         let entries = fs::read_dir(self.run_dir.path()).unwrap();
@@ -132,13 +161,13 @@ impl Ground {
         names
     }
 
-    /// The text of a cloud-init image in a qcow2 volume.
-    pub(crate) fn cloudinit(&self, volume: &BStr) -> BString {
-        let raw = self.root.join("cloudinit.iso");
+    /// What a guest sees in a qcow2 volume.
+    pub(crate) fn content(&self, volume: &BStr) -> BString {
+        let raw = self.root.join("content.raw");
         // a running machine holds it
         let converted = Command::new("qemu-img")
             .args(["convert", "-U", "-f", "qcow2", "-O", "raw"])
-            .arg(volume.to_path().unwrap())
+            .arg(self.volumes().path(volume).unwrap().to_path().unwrap())
             .arg(&raw)
             .status();
         assert!(converted.unwrap().success());
