@@ -24,6 +24,7 @@ use bstr::{BStr, BString, ByteSlice};
 use pve_config::guest::VmConfig;
 use pve_config::inventory::Inventory;
 use pve_qemu::clone::{CloneOptions, clone_vm};
+use pve_qemu::create::{CreateRequest, create_vm};
 use pve_qemu::destroy::{DestroyOptions, destroy_vm};
 use pve_qemu::disk_move::{MoveOptions, move_disk};
 use pve_qemu::node::{
@@ -205,9 +206,21 @@ fn operate(case: &str, node: Node<'_>) {
         "template" => {
             convert_to_template(node, id(100), TemplateOptions::default()).unwrap();
         }
+        "create" => {
+            create_vm(node, id(200), new_vm()).unwrap();
+        }
         "snapshot" => create_snapshot(node, id(100), SnapshotRequest::new("before"), None).unwrap(),
         other => panic!("no case {other}"),
     }
+}
+
+/// A VM with an empty disk of 4 MiB, a copy of the disk of VM 100, and a cloud-init drive.
+fn new_vm() -> CreateRequest {
+    CreateRequest::new()
+        .set("name", "new")
+        .set("ide2", "local:cloudinit")
+        .set("scsi0", "local:0.00390625,format=qcow2")
+        .set("scsi1", "local:0,import-from=local:100/vm-100-disk-0.raw")
 }
 
 /// Kills `case` before and after each of its steps; `prepare` makes the ground, `recover` cleans up as documented.
@@ -255,12 +268,17 @@ fn a_killed_linked_clone() {
         ground.make_vm(ImageFormat::Qcow2);
         ground.on(None, |node| convert_to_template(node, id(100), TemplateOptions::default()).unwrap());
     };
-    kill_everywhere("linked clone", prepare, destroy_the_clone);
+    kill_everywhere("linked clone", prepare, destroy_the_new_vm);
 }
 
 #[test]
 fn a_killed_full_clone() {
-    kill_everywhere("full clone", |ground| ground.make_vm(ImageFormat::Raw), destroy_the_clone);
+    kill_everywhere("full clone", |ground| ground.make_vm(ImageFormat::Raw), destroy_the_new_vm);
+}
+
+#[test]
+fn a_killed_creation() {
+    kill_everywhere("create", |ground| ground.make_vm(ImageFormat::Raw), destroy_the_new_vm);
 }
 
 /// Measures, so it is only run when asked for: 1,000 linked clones of a template with a cloud-init drive.
@@ -288,8 +306,8 @@ fn a_thousand_linked_clones() {
     assert_eq!(ground.on(None, |node| node.configs.guests().unwrap().len()), 1001);
 }
 
-/// An unfinished clone goes with everything that it owns.
-fn destroy_the_clone(ground: &Ground) {
+/// An unfinished VM goes with everything that it owns.
+fn destroy_the_new_vm(ground: &Ground) {
     ground.on(None, |node| {
         let mut options = DestroyOptions::default();
         options.skip_lock = true;
@@ -328,6 +346,25 @@ fn a_killed_snapshot() {
 
 #[test]
 fn a_full_storage_leaves_nothing_of_the_clone() {
+    on_a_full_storage(|node, small| {
+        let mut options = CloneOptions::default();
+        options.storage = Some(small);
+        clone_vm(node, id(100), id(200), options).unwrap_err().to_string()
+    });
+}
+
+#[test]
+fn a_full_storage_leaves_nothing_of_a_new_vm() {
+    on_a_full_storage(|node, small| {
+        let request = CreateRequest::new()
+            .set("scsi0", format!("{small}:0.00390625"))
+            .set("scsi1", format!("{small}:0,import-from=local:100/vm-100-disk-0.qcow2"));
+        create_vm(node, id(200), request).unwrap_err().to_string()
+    });
+}
+
+/// That an operation which makes VM 200 with a copy of the disk of VM 100 fails as it should on a storage that is too small.
+fn on_a_full_storage(operation: impl FnOnce(Node<'_>, &StorageId) -> String) {
     if !has_qemu_img() {
         return;
     }
@@ -348,14 +385,11 @@ fn a_full_storage_leaves_nothing_of_the_clone() {
     fs::write(&raw, [MARK, &noise[MARK.len()..]].concat()).unwrap();
     let disk = directory.path().join("images/100/vm-100-disk-0.qcow2");
     run(Command::new("qemu-img").args(["convert", "-n", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(disk));
-    let small =
-        Storage::new("small".parse().unwrap(), "dir").with("path", text(&target)).with("content", "images");
+    let storage: StorageId = "small".parse().unwrap();
+    let small = Storage::new(storage.clone(), "dir").with("path", text(&target)).with("content", "images");
     ground.storages.insert(small);
 
-    let storage: StorageId = "small".parse().unwrap();
-    let mut options = CloneOptions::default();
-    options.storage = Some(&storage);
-    let error = ground.on(None, |node| clone_vm(node, id(100), id(200), options).unwrap_err()).to_string();
+    let error = ground.on(None, |node| operation(node, &storage));
     let left = fs::read_dir(target.join("images/200")).map(Iterator::count).unwrap_or(0);
     let config = ground.on(None, |node| node.configs.read(id(200)).unwrap());
     run(Command::new("umount").arg(&target));
