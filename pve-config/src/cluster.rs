@@ -144,6 +144,19 @@ properties! {
 }
 
 properties! {
+    /// Where the ids of new guests are looked for.
+    #[derive(Copy, Default)]
+    pub struct NextId<'t>: NEXT_ID = "next-id" {
+        /// The smallest id, 100 if it is left out.
+        pub lower: Option<Integer<'t>> = Key::integer("lower").min(100.0).max(999_999_999.0),
+        /// The first id beyond, 1000000 if it is left out.
+        pub upper: Option<Integer<'t>> = Key::integer("upper").min(100.0).max(1_000_000_000.0),
+    }
+    registered: [];
+    aliases: [];
+}
+
+properties! {
     /// How to reach another cluster.
     #[derive(Copy)]
     pub struct RemoteEndpoint<'t>: REMOTE_ENDPOINT = "proxmox-remote" {

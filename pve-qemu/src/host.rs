@@ -247,12 +247,17 @@ pub const MAC_PREFIX: &str = "BC:24:11";
 /// ```
 #[must_use]
 pub fn mac_prefix(datacenter_cfg: &[u8]) -> String {
-    let value = datacenter_cfg.lines().find_map(|line| {
-        let (key, value) = line.split_once_str(":")?;
-        (key.trim_ascii() == b"mac_prefix").then(|| value.trim_ascii())
-    });
-    let valid = value.filter(|value| Scalar::MacPrefix.accepts(value, &Context::default()));
+    let valid = datacenter_option(datacenter_cfg, "mac_prefix")
+        .filter(|value| Scalar::MacPrefix.accepts(value, &Context::default()));
     valid.map_or_else(|| MAC_PREFIX.to_owned(), |value| value.to_str_lossy().to_ascii_uppercase())
+}
+
+/// The value of an option of the cluster.
+pub(crate) fn datacenter_option<'t>(datacenter_cfg: &'t [u8], option: &str) -> Option<&'t [u8]> {
+    datacenter_cfg.lines().find_map(|line| {
+        let (key, value) = line.split_once_str(":")?;
+        (key.trim_ascii() == option.as_bytes()).then(|| value.trim_ascii())
+    })
 }
 
 /// What a host is taken to have although its facts do not list it. Probed hosts assume nothing.

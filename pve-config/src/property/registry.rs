@@ -49,6 +49,7 @@ pub fn formats() -> &'static [&'static PropertyFormat] {
         &cluster::BWLIMIT,
         &cluster::NODE_LOCATION,
         &cluster::PRUNE_BACKUPS,
+        &cluster::NEXT_ID,
         &cluster::REMOTE_ENDPOINT,
         &mapping::DIRECTORY_MAP,
         &mapping::PCI_MAP,
