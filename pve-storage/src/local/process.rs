@@ -71,17 +71,19 @@ fn attend(
             (Some(mut pipe), Some(input)) => feed(input, &mut pipe),
             _ => Ok(()),
         });
+        // some tell their progress on standard output (qemu-img), some on standard error (dd)
+        let tell = move |line: &[u8]| {
+            if let Some(listener) = progress {
+                listener(Event::Progress { program: program.to_owned(), line: line.into() });
+            }
+        };
         let drain = scope.spawn(move || match (stdout, sink) {
             (Some(mut pipe), Some(sink)) => io::copy(&mut pipe, sink).map(|_| BString::default()),
-            (Some(pipe), None) => collect(pipe, |_| {}),
+            (Some(pipe), None) => collect(pipe, tell),
             (None, _) => Ok(BString::default()),
         });
         let complaints = scope.spawn(move || match stderr {
-            Some(pipe) => collect(pipe, |line| {
-                if let Some(listener) = progress {
-                    listener(Event::Progress { program: program.to_owned(), line: line.into() });
-                }
-            }),
+            Some(pipe) => collect(pipe, tell),
             None => Ok(BString::default()),
         });
         let (ended, end) = channel::<()>();
