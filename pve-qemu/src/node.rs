@@ -14,6 +14,7 @@ mod files;
 mod laws;
 mod memory;
 pub mod naming;
+mod planned;
 mod rehearsal;
 mod stored;
 mod system;
@@ -31,12 +32,13 @@ pub use database::DatabaseStore;
 #[cfg(unix)]
 pub use directory::DirectoryStore;
 pub use memory::MemoryStore;
+pub use planned::PlannedVolumes;
 pub use rehearsal::{PlanStep, Rehearsal};
 pub use stored::StoredVolumes;
 pub use system::SystemChance;
 
 use crate::cloudinit::Resolver;
-use crate::host::MAC_PREFIX;
+use crate::host::{MAC_PREFIX, mac_prefix};
 
 /// Everything that an operation on a guest can look at or change.
 #[derive(Clone, Copy)]
@@ -79,6 +81,17 @@ impl Default for Facts {
             resolver: Resolver::default(),
             firmware_knows_2023: true,
         }
+    }
+}
+
+impl Facts {
+    /// What the files of the cluster say: the prefix of MAC addresses, `mac_prefix` of `datacenter.cfg`.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub fn of_cluster(configs: &dyn ConfigStore) -> Result<Self, WorldError> {
+        let text = configs.file("datacenter.cfg")?.unwrap_or_default();
+        Ok(Facts { mac_prefix: mac_prefix(&text), ..Facts::default() })
     }
 }
 

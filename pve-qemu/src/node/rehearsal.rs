@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     ConfigStore, CopyOptions, GuestEntry, ListedVolume, LockGuard, LockMode, MachineChange, Machines, Node,
-    Volumes, WorldError, naming,
+    PlannedVolumes, StoredVolumes, Volumes, WorldError, naming,
 };
 
 /// A step of a plan. Printed, it is a line or, for a configuration, its lines that change.
@@ -51,6 +51,8 @@ pub enum PlanStep {
         volume: BString,
         /// What comes of it, or with what: a new name, a size, a snapshot.
         detail: String,
+        /// The commands behind it, if they were asked for ([`Rehearsal::with_commands`]).
+        commands: Vec<String>,
     },
     /// A program is run, a process ended, or a file of theirs written or removed.
     Process {
@@ -75,20 +77,23 @@ impl fmt::Display for PlanStep {
                 let verb = if before.is_some() { "write" } else { "create" };
                 write!(f, "{verb} configuration of VM {vmid}")?;
                 let before = before.as_ref().map_or(BStr::new(""), |text| text.as_bstr());
-                for line in before.lines().filter(|line| !has_line(after, line)) {
+                for line in before.lines().filter(|line| !line.is_empty() && !has_line(after, line)) {
                     write!(f, "\n    - {}", line.as_bstr())?;
                 }
-                for line in after.lines().filter(|line| !has_line(before, line)) {
+                for line in after.lines().filter(|line| !line.is_empty() && !has_line(before, line)) {
                     write!(f, "\n    + {}", line.as_bstr())?;
                 }
                 Ok(())
             }
             PlanStep::Remove { vmid } => write!(f, "remove configuration of VM {vmid}"),
             PlanStep::MoveTo { vmid, node } => write!(f, "move configuration of VM {vmid} to node {node}"),
-            PlanStep::Volume { action, volume, detail } if detail.is_empty() => {
-                write!(f, "{action} {volume}")
+            PlanStep::Volume { action, volume, detail, commands } => {
+                write!(f, "{action} {volume}")?;
+                if !detail.is_empty() {
+                    write!(f, " {detail}")?;
+                }
+                commands.iter().try_for_each(|command| write!(f, "\n    {command}"))
             }
-            PlanStep::Volume { action, volume, detail } => write!(f, "{action} {volume} {detail}"),
             PlanStep::Process { what, .. } => write!(f, "{what}"),
             PlanStep::Machine { vmid, command } => write!(f, "tell VM {vmid}: {command}"),
         }
@@ -140,6 +145,7 @@ pub struct Rehearsal<'a> {
     /// VMs that would have been started or have ended.
     running: RefCell<BTreeMap<VmId, bool>>,
     steps: RefCell<Vec<PlanStep>>,
+    planned: Option<&'a PlannedVolumes<'a>>,
 }
 
 /// Commands after which a machine is thought to have ended: the guest is thought to obey.
@@ -150,7 +156,14 @@ impl<'a> Rehearsal<'a> {
     #[must_use]
     pub fn new(node: Node<'a>) -> Self {
         let (files, volumes, running, steps) = Default::default();
-        Rehearsal { node, files, volumes, running, steps }
+        Rehearsal { node, files, volumes, running, steps, planned: None }
+    }
+
+    /// The same, with the commands behind every step on a storage.
+    #[must_use]
+    pub fn with_commands(mut self, planned: &'a PlannedVolumes<'a>) -> Self {
+        self.planned = Some(planned);
+        self
     }
 
     /// The node as operations see it.
@@ -175,8 +188,33 @@ impl<'a> Rehearsal<'a> {
         self.running.borrow_mut().insert(vmid, runs);
     }
 
-    fn plan_volume(&self, action: &'static str, volume: &BStr, detail: impl Into<String>) {
-        self.plan(PlanStep::Volume { action, volume: volume.to_owned(), detail: detail.into() });
+    /// Notes a step on a storage, with the commands that `change` would run.
+    fn plan_volume(
+        &self,
+        action: &'static str,
+        volume: &BStr,
+        detail: impl Into<String>,
+        change: impl FnOnce(&PlannedVolumes<'a>) -> Vec<String>,
+    ) {
+        let commands = self.planned.map(change).unwrap_or_default();
+        self.plan(PlanStep::Volume { action, volume: volume.to_owned(), detail: detail.into(), commands });
+    }
+
+    /// Notes a step that is worth a line only for its commands.
+    fn plan_commands(
+        &self,
+        action: &'static str,
+        volumes: &[&BStr],
+        change: impl Fn(&StoredVolumes<'a>, &BStr) -> Result<(), WorldError>,
+    ) {
+        let Some(planned) = self.planned else { return };
+        for volume in volumes {
+            let commands = planned.commands(|volumes| change(volumes, volume));
+            if !commands.is_empty() {
+                let detail = String::new();
+                self.plan(PlanStep::Volume { action, volume: (*volume).to_owned(), detail, commands });
+            }
+        }
     }
 
     fn storage_of<'s>(&'s self, volume: &'s BStr) -> Result<(&'s Storage, &'s BStr), WorldError> {
@@ -344,12 +382,16 @@ impl Volumes for Rehearsal<'_> {
         let size = (kib.max(0.0) * 1024.0).round() as u64;
         let volname = naming::new_volume(storage, owner, file.as_bstr());
         let volid = self.add(storage, volname.as_bstr(), size, format)?;
-        self.plan_volume("allocate", volid.as_bstr(), format!("({format}, {})", format_size(size)));
+        let detail = format!("({format}, {})", format_size(size));
+        self.plan_volume("allocate", volid.as_bstr(), detail, |planned| {
+            let name = Some(file.as_bstr());
+            planned.commands(|volumes| volumes.allocate(storage.id(), owner, format, name, kib))
+        });
         Ok(volid)
     }
 
     fn free(&self, volume: &BStr) -> Result<(), WorldError> {
-        self.plan_volume("free", volume, "");
+        self.plan_volume("free", volume, "", |planned| planned.commands(|volumes| volumes.free(volume)));
         self.forget(volume);
         Ok(())
     }
@@ -366,7 +408,9 @@ impl Volumes for Rehearsal<'_> {
         let file = self.free_name(storage, owner, format)?;
         let volname = naming::linked_clone(&storage.volume(name)?, snapshot.is_some(), owner, &file);
         let volid = self.add(storage, volname.as_bstr(), size, format)?;
-        self.plan_volume("clone", base, format!("{}-> {volid}", at(snapshot)));
+        self.plan_volume("clone", base, format!("{}-> {volid}", at(snapshot)), |planned| {
+            planned.commands_naming(&volid, |volumes| volumes.clone_linked(base, snapshot, owner))
+        });
         Ok(volid)
     }
 
@@ -375,9 +419,11 @@ impl Volumes for Rehearsal<'_> {
         source: &BStr,
         snapshot: Option<&BStr>,
         target: &BStr,
-        _: CopyOptions,
+        options: CopyOptions,
     ) -> Result<(), WorldError> {
-        self.plan_volume("copy", source, format!("{}-> {target}", at(snapshot)));
+        self.plan_volume("copy", source, format!("{}-> {target}", at(snapshot)), |planned| {
+            planned.commands(|volumes| volumes.copy(source, snapshot, target, options))
+        });
         Ok(())
     }
 
@@ -386,7 +432,9 @@ impl Volumes for Rehearsal<'_> {
         let (storage, name) = self.storage_of(volume)?;
         let volid = self.add(storage, naming::base_volume(name).as_bstr(), size, format)?;
         self.forget(volume);
-        self.plan_volume("make a base of", volume, format!("-> {volid}"));
+        self.plan_volume("make a base of", volume, format!("-> {volid}"), |planned| {
+            planned.commands(|volumes| volumes.create_base(volume))
+        });
         Ok(volid)
     }
 
@@ -400,24 +448,32 @@ impl Volumes for Rehearsal<'_> {
         let volname = naming::renamed(storage, old, owner, &file);
         let volid = self.add(storage, volname.as_bstr(), size, format)?;
         self.forget(volume);
-        self.plan_volume("rename", volume, format!("-> {volid}"));
+        self.plan_volume("rename", volume, format!("-> {volid}"), |planned| {
+            planned.commands_naming(&volid, |volumes| volumes.rename(volume, owner, name))
+        });
         Ok(volid)
     }
 
-    fn resize(&self, volume: &BStr, size: u64, _: bool) -> Result<(), WorldError> {
+    fn resize(&self, volume: &BStr, size: u64, running: bool) -> Result<(), WorldError> {
         let (_, format) = self.size(volume)?;
         self.volumes.borrow_mut().insert(volume.to_owned(), Some((size, format)));
-        self.plan_volume("resize", volume, format!("to {}", format_size(size)));
+        self.plan_volume("resize", volume, format!("to {}", format_size(size)), |planned| {
+            planned.commands(|volumes| volumes.resize(volume, size, running))
+        });
         Ok(())
     }
 
     fn create_snapshot(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError> {
-        self.plan_volume("snapshot", volume, format!("@{snapshot}"));
+        self.plan_volume("snapshot", volume, format!("@{snapshot}"), |planned| {
+            planned.commands(|volumes| volumes.create_snapshot(volume, snapshot))
+        });
         Ok(())
     }
 
-    fn delete_snapshot(&self, volume: &BStr, snapshot: &BStr, _: bool) -> Result<(), WorldError> {
-        self.plan_volume("delete snapshot of", volume, format!("@{snapshot}"));
+    fn delete_snapshot(&self, volume: &BStr, snapshot: &BStr, running: bool) -> Result<(), WorldError> {
+        self.plan_volume("delete snapshot of", volume, format!("@{snapshot}"), |planned| {
+            planned.commands(|volumes| volumes.delete_snapshot(volume, snapshot, running))
+        });
         Ok(())
     }
 
@@ -426,20 +482,26 @@ impl Volumes for Rehearsal<'_> {
     }
 
     fn rollback(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError> {
-        self.plan_volume("roll back", volume, format!("@{snapshot}"));
+        self.plan_volume("roll back", volume, format!("@{snapshot}"), |planned| {
+            planned.commands(|volumes| volumes.rollback(volume, snapshot))
+        });
         Ok(())
     }
 
-    fn activate(&self, _: &[&BStr]) -> Result<(), WorldError> {
+    fn activate(&self, volumes: &[&BStr]) -> Result<(), WorldError> {
+        self.plan_commands("activate", volumes, |planned, volume| planned.activate(&[volume]));
         Ok(())
     }
 
-    fn deactivate(&self, _: &[&BStr]) -> Result<(), WorldError> {
+    fn deactivate(&self, volumes: &[&BStr]) -> Result<(), WorldError> {
+        self.plan_commands("deactivate", volumes, |planned, volume| planned.deactivate(&[volume]));
         Ok(())
     }
 
-    fn write_cloudinit(&self, _: VmId, _: &VmConfig<'_>, volume: &BStr) -> Result<(), WorldError> {
-        self.plan_volume("write cloud-init image to", volume, "");
+    fn write_cloudinit(&self, vmid: VmId, config: &VmConfig<'_>, volume: &BStr) -> Result<(), WorldError> {
+        self.plan_volume("write cloud-init image to", volume, "", |planned| {
+            planned.commands(|volumes| volumes.write_cloudinit(vmid, config, volume))
+        });
         Ok(())
     }
 }
