@@ -81,6 +81,11 @@ impl Cluster {
         self.read(&path).ok_or_else(|| format!("cannot read {path}"))
     }
 
+    /// The names of the nodes.
+    pub(crate) fn nodes(&self) -> Vec<String> {
+        self.names("nodes")
+    }
+
     /// Names in a directory, sorted.
     fn names(&self, directory: &str) -> Vec<String> {
         let mut names: Vec<String> = match self {

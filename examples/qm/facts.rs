@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The host that a command line is computed for: assumed, read from a file, or this machine.
 
+use std::error::Error;
 use std::path::PathBuf;
 
 use clap::Args;
 use pve_qemu::host::mac_prefix;
 use pve_qemu::{Host, QemuVersion};
 
+use crate::Out;
 use crate::cluster::{Cluster, Machine};
 use crate::output::line;
 
@@ -63,12 +65,12 @@ impl HostArgs {
     }
 }
 
-/// Print the facts of this machine as JSON, for `--host`.
+/// Print the facts of this machine that command lines depend on, as JSON for `--host`
 #[derive(Args)]
 pub(crate) struct Facts {}
 
 impl Facts {
-    pub(crate) fn run(&self) -> Result<(), String> {
-        line(serde_json::to_string_pretty(&Host::probe()).map_err(|error| error.to_string())?)
+    pub(crate) fn run(&self, out: &mut Out) -> Result<(), Box<dyn Error>> {
+        line(out, serde_json::to_string_pretty(&Host::probe()).map_err(|error| error.to_string())?)
     }
 }

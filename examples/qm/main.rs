@@ -1,71 +1,145 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What Proxmox VE's `qm` would say about the virtual machines of a cluster, from its files alone.
+//! Works with virtual machines as Proxmox VE's `qm` does, with or without a running node: the same names and options, the
+//! same configurations and volumes below.
 
+mod clone;
+mod cloudinit;
 mod cluster;
+mod destroy;
+mod disk;
 mod facts;
+mod look;
+mod machines;
 mod output;
-mod verb;
+mod place;
+mod progress;
+mod rescan;
+mod snapshot;
+mod template;
+#[cfg(test)]
+mod tests;
 
-use std::path::PathBuf;
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Looks at virtual machines without a running node.
+use place::{Ending, Place};
+
+type Outcome = Result<Ending, Box<dyn Error>>;
+/// Where answers go; escape sequences are taken out on the way to what is no terminal.
+type Out = dyn std::io::Write;
+
+/// Works with virtual machines.
 ///
-/// The cluster is a database (`/var/lib/pve-cluster/config.db`, or a copy of it), a directory like `/etc/pve`, or the sample
-/// that comes with this program. Nothing is ever changed.
+/// A virtual machine is a text, nodes/NODE/qemu-server/VMID.conf, and volumes that the text names. The two know nothing of
+/// each other: volumes belong to a VM by their name alone (vm-100-disk-0), and what no text names is found by `rescan`. A
+/// process comes to life from both at the start, and from nothing else.
+///
+/// Nothing here needs a running node. The texts may be in /etc/pve, in a folder like it, or in the database of the cluster
+/// file system. With --dry-run, every change is rehearsed: the lines of configurations that would change are shown,
+/// and the commands that would run, ready to be pasted; nothing happens.
 #[derive(Parser)]
-#[command(
-    name = "qm",
-    after_help = "Examples:\n  qm list\n  qm showcmd 100 --pretty\n  qm --cluster /mnt/dead-node/config.db showcmd 100 \
-                  --explain\n  qm diff 100 --from-qemu 9.2.0 --to-qemu 11.0.0"
-)]
+#[command(name = "qm", after_help = EXAMPLES, subcommand_required = true)]
 struct Args {
-    /// Database or directory of the cluster; a sample if left out
-    #[arg(long, global = true, value_name = "PATH")]
-    cluster: Option<PathBuf>,
+    #[command(flatten)]
+    place: place::Options,
     #[command(subcommand)]
     verb: Verb,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  qm list                                           a sample cluster, if there is none here
+  qm showcmd 100 --explain                          why is that argument there?
+  qm --root /mnt/dead-node/config.db showcmd 100 --pretty
+  qm diff 100 --from-qemu 9.2.0 --to-qemu 11.0.0    what an upgrade would change
+  qm disk rescan --dryrun                           which volumes does no configuration name?
+  qm --dry-run clone 9000 101 --name web            the plan, and the commands
+  qm snapshot 100 before-upgrade && qm listsnapshot 100
+  qm destroy 101 --purge --destroy-unreferenced-disks
+
+Exit codes:
+  0  done
+  1  not done; nothing is left behind that the message does not name
+  2  the command line makes no sense
+  3  done, but something is left behind, which standard error names";
+
 #[derive(Subcommand)]
 enum Verb {
-    /// Show the command line that would start a virtual machine
-    Showcmd(verb::Showcmd),
-    /// Show the configuration of a virtual machine, with pending changes applied
-    Config(verb::Config),
+    Showcmd(look::Showcmd),
+    Config(look::Config),
     /// List the virtual machines of the cluster
-    List(verb::List),
-    /// Show the configuration with current and pending values
-    Pending(verb::Pending),
-    /// Show what would be different in the command line on the next start
-    Diff(verb::Diff),
-    /// Print the facts of this machine that command lines depend on, as JSON for `--host`
+    List,
+    Pending(look::Pending),
+    Diff(look::Diff),
     Facts(facts::Facts),
+    Template(template::Template),
+    Clone(clone::Clone),
+    Snapshot(snapshot::Snapshot),
+    Delsnapshot(snapshot::Delsnapshot),
+    Rollback(snapshot::Rollback),
+    Listsnapshot(snapshot::Listsnapshot),
+    #[command(subcommand)]
+    Disk(disk::Disk),
+    Rescan(rescan::Rescan),
+    #[command(name = "move-disk", alias = "move_disk")]
+    MoveDisk(disk::Move),
+    #[command(subcommand)]
+    Cloudinit(cloudinit::Cloudinit),
+    Destroy(destroy::Destroy),
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let cluster = match cluster::Cluster::open(args.cluster.as_deref()) {
-        Ok(cluster) => cluster,
-        Err(message) => return fail(&message),
-    };
-    let done = match &args.verb {
-        Verb::Showcmd(verb) => verb.run(&cluster),
-        Verb::Config(verb) => verb.run(&cluster),
-        Verb::List(verb) => verb.run(&cluster),
-        Verb::Pending(verb) => verb.run(&cluster),
-        Verb::Diff(verb) => verb.run(&cluster),
-        Verb::Facts(verb) => verb.run(),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => fail(&message),
+    match run(&Args::parse(), &mut anstream::stdout().lock()) {
+        Ok(Ending::Clean) => ExitCode::SUCCESS,
+        Ok(Ending::LeftBehind) => ExitCode::from(3),
+        // a reader that has seen enough is no error
+        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => ExitCode::SUCCESS,
+        Err(error) => {
+            place::complain("error", &error.to_string());
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn fail(message: &str) -> ExitCode {
-    anstream::eprintln!("qm: {message}");
-    ExitCode::FAILURE
+fn is_broken_pipe(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
+}
+
+fn run(args: &Args, out: &mut Out) -> Outcome {
+    let json = args.place.json;
+    let cluster = || place::cluster(&args.place);
+    let looked = |()| Ending::Clean;
+    let place = || Place::open(&args.place);
+    match &args.verb {
+        Verb::Showcmd(verb) => verb.run(&cluster()?, json, out).map(looked),
+        Verb::Config(verb) => verb.run(&cluster()?, out).map(looked),
+        Verb::List => look::list(&cluster()?, json, out).map(looked),
+        Verb::Pending(verb) => verb.run(&cluster()?, out).map(looked),
+        Verb::Diff(verb) => verb.run(&cluster()?, json, out).map(looked),
+        Verb::Facts(verb) => verb.run(out).map(looked),
+        Verb::Listsnapshot(verb) => verb.run(&cluster()?, json, out).map(looked),
+        Verb::Cloudinit(verb) => verb.run(&cluster()?, json, out).map(looked),
+        Verb::Template(verb) => verb.run(&place()?, out),
+        Verb::Clone(verb) => verb.run(&place()?, out),
+        Verb::Snapshot(verb) => verb.run(&place()?, out),
+        Verb::Delsnapshot(verb) => verb.run(&place()?, out),
+        Verb::Rollback(verb) => verb.run(&place()?, out),
+        Verb::Disk(verb) => verb.run(&place()?, out),
+        Verb::Rescan(verb) => verb.run(&place()?, out),
+        Verb::MoveDisk(verb) => verb.run(&place()?, out),
+        Verb::Destroy(verb) => verb.run(&place()?, out),
+    }
+}
+
+/// The bytes of an optional argument.
+fn given(text: Option<&String>) -> Option<&bstr::BStr> {
+    text.map(bstr::BStr::new)
+}
+
+/// Reads the name of an image format.
+fn image_format(text: &str) -> Result<pve_volid::ImageFormat, String> {
+    let format = pve_volid::ImageFormat::from_bytes(text.as_bytes());
+    format.ok_or_else(|| format!("there is no image format '{text}'"))
 }

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Writing to standard output, any bytes, without a fuss when nobody reads any more.
+//! Writing answers that may hold any bytes.
 
-use std::io::{self, Write};
+use std::error::Error;
+
+use crate::Out;
 
 /// Writes `bytes` and a line feed.
-pub(crate) fn line(bytes: impl AsRef<[u8]>) -> Result<(), String> {
-    let mut out = io::stdout().lock();
-    let written = out.write_all(bytes.as_ref()).and_then(|()| out.write_all(b"\n"));
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(|error| format!("cannot write: {error}")),
-    }
+pub(crate) fn line(out: &mut Out, bytes: impl AsRef<[u8]>) -> Result<(), Box<dyn Error>> {
+    out.write_all(bytes.as_ref())?;
+    Ok(out.write_all(b"\n")?)
 }

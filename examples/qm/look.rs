@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The verbs: each reads what it needs from the cluster, asks the crates, and prints.
+//! The verbs that only look: each reads what it needs from the cluster, asks the crates, and prints.
+
+use std::error::Error;
 
 use bstr::{BStr, BString, ByteSlice};
 use clap::Args;
@@ -11,6 +13,7 @@ use pve_storage::{Event, LocalHost, Session, Storages};
 use pve_volid::VmId;
 use serde_json::json;
 
+use crate::Out;
 use crate::cluster::{Cluster, Machine};
 use crate::facts::HostArgs;
 use crate::output::line;
@@ -52,7 +55,7 @@ fn build(
     builder.build(machine.vmid, &config, &options).map_err(|error| error.to_string())
 }
 
-/// Show the command line.
+/// Show the command line that would start a virtual machine
 #[derive(Args)]
 pub(crate) struct Showcmd {
     /// Number of the virtual machine
@@ -66,15 +69,12 @@ pub(crate) struct Showcmd {
     /// Say of each part why it is there
     #[arg(long, conflicts_with = "pretty")]
     explain: bool,
-    /// Print JSON
-    #[arg(long, conflicts_with = "pretty")]
-    json: bool,
     #[command(flatten)]
     host: HostArgs,
 }
 
 impl Showcmd {
-    pub(crate) fn run(&self, cluster: &Cluster) -> Result<(), String> {
+    pub(crate) fn run(&self, cluster: &Cluster, json: bool, out: &mut Out) -> Result<(), Box<dyn Error>> {
         let machine = cluster.machine(self.vmid)?;
         let mut host = self.host.host(cluster, &machine)?;
         let text = cluster.configuration(&machine)?;
@@ -86,7 +86,7 @@ impl Showcmd {
         for notice in &command.notices {
             anstream::eprintln!("{notice}");
         }
-        if self.json {
+        if json {
             let arguments: Vec<String> = command.iter().map(ToString::to_string).collect();
             let explained: Vec<_> = command.explain().collect();
             let texts = |all: &[String]| all.to_vec();
@@ -96,16 +96,16 @@ impl Showcmd {
                 "notices": texts(&command.notices.iter().map(ToString::to_string).collect::<Vec<_>>()),
                 "explain": if self.explain { json!(explained) } else { json!(null) },
             });
-            return line(format!("{value:#}"));
+            return line(out, format!("{value:#}"));
         }
         if self.explain {
-            return command.explain().try_for_each(|explained| line(explained.to_string()));
+            return command.explain().try_for_each(|explained| line(out, explained.to_string()));
         }
-        line(if self.pretty { command.pretty() } else { command.shell_line() })
+        line(out, if self.pretty { command.pretty() } else { command.shell_line() })
     }
 }
 
-/// Show the configuration.
+/// Show the configuration of a virtual machine, with pending changes applied
 #[derive(Args)]
 pub(crate) struct Config {
     /// Number of the virtual machine
@@ -119,7 +119,7 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    pub(crate) fn run(&self, cluster: &Cluster) -> Result<(), String> {
+    pub(crate) fn run(&self, cluster: &Cluster, out: &mut Out) -> Result<(), Box<dyn Error>> {
         let machine = cluster.machine(self.vmid)?;
         let text = cluster.configuration(&machine)?;
         let (config, _) = VmConfig::parse(&text);
@@ -132,7 +132,7 @@ impl Config {
             None => &effective,
         };
         for (key, value) in section.iter() {
-            line([key.as_bytes(), b": ", &shown(key, value)].concat())?;
+            line(out, [key.as_bytes(), b": ", &shown(key, value)].concat())?;
         }
         Ok(())
     }
@@ -158,60 +158,49 @@ fn shown(key: &BStr, value: &BStr) -> BString {
     }
 }
 
-/// List the virtual machines.
-#[derive(Args)]
-pub(crate) struct List {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-impl List {
-    pub(crate) fn run(&self, cluster: &Cluster) -> Result<(), String> {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(["VMID", "NAME", "NODE", "MEM(MB)", "BOOTDISK(GB)", "TEMPLATE"]);
-        for column in [0, 3, 4] {
-            if let Some(column) = table.column_mut(column) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
+/// Lists the virtual machines.
+pub(crate) fn list(cluster: &Cluster, json: bool, out: &mut Out) -> Result<(), Box<dyn Error>> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["VMID", "NAME", "NODE", "MEM(MB)", "BOOTDISK(GB)", "TEMPLATE"]);
+    for column in [0, 3, 4] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
         }
-        let mut records = Vec::new();
-        for machine in cluster.machines() {
-            let text = cluster.configuration(&machine)?;
-            let (config, _) = VmConfig::parse(&text);
-            let name =
-                config.main.get("name").map_or_else(|| format!("VM {}", machine.vmid), ToString::to_string);
-            let memory = config.main.memory().ok().and_then(|memory| memory.current.get()).unwrap_or(512);
-            let boot = pve_qemu::boot_disk(&config.main).map(|disk| disk.option());
-            let disk = config
-                .main
-                .drives()
-                .find(|(id, _)| boot.as_ref().is_some_and(|boot| *boot == id.to_string()));
-            let bytes = disk.and_then(|(_, drive)| drive.size).unwrap_or(0);
-            let gigabytes = bytes as f64 / f64::from(1 << 30);
-            let template = config.main.is_template();
-            if self.json {
-                records.push(json!({
-                    "vmid": machine.vmid.get(), "name": name, "node": machine.node, "memory": memory,
-                    "bootdisk": gigabytes, "template": template,
-                }));
-                continue;
-            }
-            table.add_row([
-                machine.vmid.to_string(),
-                name,
-                machine.node,
-                memory.to_string(),
-                format!("{gigabytes:.2}"),
-                if template { "yes".to_owned() } else { String::new() },
-            ]);
-        }
-        if self.json { line(format!("{:#}", json!(records))) } else { line(table.to_string()) }
     }
+    let mut records = Vec::new();
+    for machine in cluster.machines() {
+        let text = cluster.configuration(&machine)?;
+        let (config, _) = VmConfig::parse(&text);
+        let name =
+            config.main.get("name").map_or_else(|| format!("VM {}", machine.vmid), ToString::to_string);
+        let memory = config.main.memory().ok().and_then(|memory| memory.current.get()).unwrap_or(512);
+        let boot = pve_qemu::boot_disk(&config.main).map(|disk| disk.option());
+        let disk =
+            config.main.drives().find(|(id, _)| boot.as_ref().is_some_and(|boot| *boot == id.to_string()));
+        let bytes = disk.and_then(|(_, drive)| drive.size).unwrap_or(0);
+        let gigabytes = bytes as f64 / f64::from(1 << 30);
+        let template = config.main.is_template();
+        if json {
+            records.push(json!({
+                "vmid": machine.vmid.get(), "name": name, "node": machine.node, "memory": memory,
+                "bootdisk": gigabytes, "template": template,
+            }));
+            continue;
+        }
+        table.add_row([
+            machine.vmid.to_string(),
+            name,
+            machine.node,
+            memory.to_string(),
+            format!("{gigabytes:.2}"),
+            if template { "yes".to_owned() } else { String::new() },
+        ]);
+    }
+    if json { line(out, format!("{:#}", json!(records))) } else { line(out, table.to_string()) }
 }
 
-/// Show pending changes.
+/// Show the configuration with current and pending values
 #[derive(Args)]
 pub(crate) struct Pending {
     /// Number of the virtual machine
@@ -219,7 +208,7 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    pub(crate) fn run(&self, cluster: &Cluster) -> Result<(), String> {
+    pub(crate) fn run(&self, cluster: &Cluster, out: &mut Out) -> Result<(), Box<dyn Error>> {
         let machine = cluster.machine(self.vmid)?;
         let text = cluster.configuration(&machine)?;
         let (config, _) = VmConfig::parse(&text);
@@ -228,9 +217,9 @@ impl Pending {
         items.sort_by(|a, b| a.key.cmp(&b.key));
         for item in &items {
             let key: &BStr = &item.key;
-            let print = |mark: &str, value: Option<&BStr>| match value {
-                Some(value) => line([mark.as_bytes(), b" ", key, b": ", &shown(key, value)].concat()),
-                None => line([mark.as_bytes(), b" ", key.as_bytes()].concat()),
+            let mut print = |mark: &str, value: Option<&BStr>| match value {
+                Some(value) => line(out, [mark.as_bytes(), b" ", key, b": ", &shown(key, value)].concat()),
+                None => line(out, [mark.as_bytes(), b" ", key.as_bytes()].concat()),
             };
             match (&item.value, item.pending, item.delete) {
                 (Some(value), None, None) => print("cur", Some(value.as_ref()))?,
@@ -250,7 +239,7 @@ impl Pending {
     }
 }
 
-/// Compare two command lines of a machine.
+/// Show what would be different in the command line on the next start
 #[derive(Args)]
 pub(crate) struct Diff {
     /// Number of the virtual machine
@@ -267,15 +256,12 @@ pub(crate) struct Diff {
     /// Apply this change (`OPTION=VALUE`, or `OPTION=` to delete it) besides pending ones
     #[arg(long, value_name = "OPTION=VALUE")]
     set: Vec<String>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     host: HostArgs,
 }
 
 impl Diff {
-    pub(crate) fn run(&self, cluster: &Cluster) -> Result<(), String> {
+    pub(crate) fn run(&self, cluster: &Cluster, json: bool, out: &mut Out) -> Result<(), Box<dyn Error>> {
         let machine = cluster.machine(self.vmid)?;
         let text = cluster.configuration(&machine)?;
         let host = self.host.host(cluster, &machine)?;
@@ -288,13 +274,13 @@ impl Diff {
         let old = build(cluster, &machine, &mut on(self.from_qemu), probed, &text, self.snapshot.as_deref())?;
         let new = build(cluster, &machine, &mut on(self.to_qemu), probed, &changed, None)?;
         let differences = diff(&old, &new);
-        if self.json {
-            return line(format!("{:#}", json!(differences)));
+        if json {
+            return line(out, format!("{:#}", json!(differences)));
         }
         if differences.is_empty() {
-            return line("the command lines mean the same");
+            return line(out, "the command lines mean the same");
         }
-        differences.iter().try_for_each(|difference| line(difference.to_string()))
+        differences.iter().try_for_each(|difference| line(out, difference.to_string()))
     }
 
     /// The configuration with pending and given changes applied.
