@@ -150,8 +150,11 @@ impl<'a, 'c, G: Guest> Reader<'a, 'c, G> {
     /// Closes the section and opens the one of the header. One that was seen before is emptied; that is an error in a
     /// virtual machine's file, in a container's nobody is told.
     fn open(&mut self, line: &Line<'a>, id: Option<SectionId<'a>>, seen: bool) -> Step {
+        // snapshots of a guest are about as long as each other; the description becomes an entry at the end
+        let room = self.current.entries.len() + usize::from(self.current.described.is_some());
         self.close();
         self.current.id = id;
+        self.current.entries.reserve_exact(room);
         self.fleeting |= matches!(id, Some(SectionId::Special(_)));
         if seen {
             let reason = "the section occurs again: everything in the one before is dropped";
