@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! storage.cfg of 20 sections, of 20,000, and of 60 MB: the line scan as the limit, borrowed sections, lossless document,
-//! typed storages.
+//! typed storages; also with sections that there is something to tell about.
 
 use std::hint::black_box;
 
@@ -39,6 +39,25 @@ fn sections(criterion: &mut Criterion) {
     }
 }
 
+/// 20,000 sections of which every tenth, or a single one, has a property that nobody knows: the others need not pay.
+fn odd(criterion: &mut Criterion) {
+    let text = storage_cfg(20_000);
+    let mut group = criterion.benchmark_group("storage.cfg, 20000 sections");
+    for (name, every) in [("one odd section", 20_000), ("every tenth section odd", 10)] {
+        let mut odd = Vec::new();
+        for (index, section) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            // the line behind the header of each chosen section
+            if index % (8 * every) == 1 {
+                odd.extend_from_slice(b"\tmaxfiles 3\n");
+            }
+            odd.extend_from_slice(section);
+        }
+        group.throughput(Throughput::ElementsAndBytes { elements: 20_000, bytes: odd.len() as u64 });
+        group.bench_function(format!("{name}/typed storages"), |b| b.iter(|| typed(black_box(&odd))));
+    }
+    group.finish();
+}
+
 /// 64 MB, to see that the cost grows with the size and no faster.
 fn huge(criterion: &mut Criterion) {
     let text = storage_cfg(500_000);
@@ -63,5 +82,5 @@ fn size(criterion: &mut Criterion, name: &str, text: &[u8], count: usize) {
     group.finish();
 }
 
-criterion_group!(benches, sections, huge);
+criterion_group!(benches, sections, odd, huge);
 criterion_main!(benches);

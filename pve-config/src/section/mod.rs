@@ -93,7 +93,7 @@ pub use format::{Dialect, Place, PlainDialect, SectionFormat};
 pub use line::{Event, HeaderSyntax, Lexer, Line, is_space};
 pub use number::Number;
 pub use outline::{Outline, RawProperty, RawSection};
-pub(crate) use parse::{Seen, converted};
+pub(crate) use parse::{PieceReader, ReadPiece, Seen, converted};
 pub use property::PropertySchema;
 pub use schema::{Expose, Mode, OptionFlags, Property, Schema, SchemaError, TypeDeclaration, TypeView};
 pub use update::{Purpose, SectionError, check_digest};

@@ -31,6 +31,70 @@ impl<D: Dialect> SectionFormat<'_, D> {
     }
 }
 
+/// Reads single pieces of a text: for a reader that goes through the text itself, and leaves to this one what it does not
+/// read.
+pub(crate) struct PieceReader<'a, 'f, D> {
+    parser: Parser<'a, 'f, D>,
+    read: Vec<ReadProperty<'a, 'f>>,
+}
+
+/// What a piece of a text was.
+pub(crate) enum ReadPiece<'a> {
+    /// Blank lines, a line that is no header, or a section that is skipped.
+    Nothing,
+    /// A usable section.
+    Section(&'a BStr, Section<'a>),
+    /// A section that failed its final check.
+    Broken(&'a BStr),
+    /// A section with the id of a broken one: what is kept is not what single pieces say.
+    Repeated,
+}
+
+impl<'a, 'f, D: Dialect> PieceReader<'a, 'f, D> {
+    pub(crate) fn new(format: &'f SectionFormat<'f, D>, text: &'a [u8]) -> Self {
+        let parser = Parser { format, text, file: SectionConfig::of(text), state: State::Between };
+        PieceReader { parser, read: Vec::new() }
+    }
+
+    /// Reads up to the end of a section, or one line that is no header. The lexer must be between sections.
+    pub(crate) fn read(&mut self, lexer: &mut Lexer<'a>) -> ReadPiece<'a> {
+        let known = self.parser.file.entries.len();
+        let order = self.parser.file.last_order;
+        for line in lexer {
+            self.parser.line(&line, &mut self.read);
+            let is_between = matches!(self.parser.state, State::Between);
+            if is_between && matches!(line.event, Event::Blank | Event::Invalid) {
+                break;
+            }
+        }
+        self.parser.finish_section(&mut self.read);
+        if self.parser.file.last_order == order {
+            return ReadPiece::Nothing;
+        }
+        if self.parser.file.entries.len() == known {
+            return ReadPiece::Repeated;
+        }
+        match self.parser.file.take_last() {
+            Some((Cow::Borrowed(id), Some(section))) => ReadPiece::Section(id, section),
+            Some((Cow::Borrowed(id), None)) => {
+                self.parser.file.store(id, None);
+                ReadPiece::Broken(id)
+            }
+            _ => ReadPiece::Repeated,
+        }
+    }
+
+    /// Whether a broken section with this id was read.
+    pub(crate) fn holds(&self, id: &[u8]) -> bool {
+        self.parser.file.is_broken(id)
+    }
+
+    /// What there is to tell: the broken sections, the skipped ones, and the findings.
+    pub(crate) fn finish(self) -> SectionConfig<'a> {
+        self.parser.file
+    }
+}
+
 /// Room that a section is given at first: most have fewer properties.
 const USUAL_PROPERTIES: usize = 8;
 

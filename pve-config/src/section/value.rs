@@ -191,6 +191,11 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Every property with its value, in the order in which they were set.
+    pub(crate) fn into_properties(self) -> impl Iterator<Item = (Cow<'a, BStr>, Value<'a>)> {
+        self.values.into_iter()
+    }
+
     /// Sets every property of `other`.
     pub fn merge(&mut self, other: Section<'a>) {
         for (key, value) in other.values {
@@ -450,6 +455,13 @@ impl<'a> SectionConfig<'a> {
             (entry.order, entry.section) = (order, section);
         }
         at < known
+    }
+
+    /// Takes the entry out that was made last.
+    pub(super) fn take_last(&mut self) -> Option<(Cow<'a, BStr>, Option<Section<'a>>)> {
+        let Entry { id, section, .. } = self.entries.pop()?;
+        self.index.remove(&id);
+        Some((id, section))
     }
 
     fn entry(&self, id: &[u8]) -> Option<&Entry<'a>> {

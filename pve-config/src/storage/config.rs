@@ -10,10 +10,10 @@ use serde::{Serialize, Serializer};
 use super::dialect::content_value;
 use super::entry::{Storage, UnusableStorage};
 use super::record::Records;
-use super::schema::{LOCAL, LOCAL_CONTENT, LOCAL_PATH, LOCAL_SETTINGS, TypeFacts, format};
+use super::schema::{LOCAL, LOCAL_CONTENT, LOCAL_PATH, LOCAL_SETTINGS, fill_in, format};
 use crate::diagnostic::Diagnostics;
 use crate::digest::Digest;
-use crate::section::{Number, Section, SectionConfig, SkippedSection, Value, WriteError};
+use crate::section::{Section, SectionConfig, SkippedSection, Value, WriteError};
 
 /// A parsed storage.cfg: what the reference makes of the file, and what it ignores.
 ///
@@ -38,22 +38,41 @@ use crate::section::{Number, Section, SectionConfig, SkippedSection, Value, Writ
 pub struct StorageConfig<'a> {
     text: &'a [u8],
     records: Records<'a>,
-    /// The generic view, kept if there is something to tell about the text; else it is made when asked for.
-    sections: Option<Box<SectionConfig<'a>>>,
+    view: View<'a>,
+}
+
+/// What is kept of the generic view.
+#[derive(Debug, Clone)]
+enum View<'a> {
+    /// Nothing: there is nothing to tell about the text.
+    Nothing,
+    /// What there is to tell: findings, broken and skipped sections.
+    Told(Box<SectionConfig<'a>>),
+    /// All of it.
+    Whole(Box<SectionConfig<'a>>),
 }
 
 impl<'a> StorageConfig<'a> {
     /// Reads a text. Nothing in it is fatal; a missing file is an empty text.
     #[must_use]
     pub fn parse(text: &'a [u8]) -> Self {
-        if let Some(records) = Records::read(text) {
-            return StorageConfig { text, records, sections: None };
+        match Records::read(text) {
+            Some((records, None)) => StorageConfig { text, records, view: View::Nothing },
+            Some((records, Some(told))) => StorageConfig { text, records, view: View::Told(Box::new(told)) },
+            None => StorageConfig::of(text, sections(text)),
         }
-        StorageConfig::of(text, sections(text))
     }
 
-    fn of(text: &'a [u8], sections: SectionConfig<'a>) -> Self {
-        StorageConfig { text, records: Records::of(&sections), sections: Some(Box::new(sections)) }
+    pub(super) fn of(text: &'a [u8], sections: SectionConfig<'a>) -> Self {
+        StorageConfig { text, records: Records::of(&sections), view: View::Whole(Box::new(sections)) }
+    }
+
+    /// What there is to tell about the text, if anything.
+    fn told(&self) -> Option<&SectionConfig<'a>> {
+        match &self.view {
+            View::Nothing => None,
+            View::Told(sections) | View::Whole(sections) => Some(sections),
+        }
     }
 
     /// The usable storages, in the order of their first appearance; an added `local` comes last.
@@ -85,14 +104,14 @@ impl<'a> StorageConfig<'a> {
     /// Sections that are broken: of a known type, but unusable. Until they are put right or removed, the file cannot
     /// be written.
     pub fn broken(&self) -> impl Iterator<Item = &BStr> {
-        let sections = self.sections.iter().flat_map(|sections| sections.ids());
+        let sections = self.told().into_iter().flat_map(SectionConfig::ids);
         sections.filter(|(_, section)| section.is_none()).map(|(id, _)| id)
     }
 
     /// Sections of unknown types (`glusterfs`, third-party plugins), and sections whose id is no storage id. The
     /// reference ignores them, and loses them when it writes the file.
     pub fn unknown(&self) -> impl Iterator<Item = &SkippedSection<'a>> {
-        self.sections.iter().flat_map(|sections| sections.skipped())
+        self.told().into_iter().flat_map(SectionConfig::skipped)
     }
 
     /// Whether some storage lies on a volume of this one, so that it cannot be deleted.
@@ -130,23 +149,23 @@ impl<'a> StorageConfig<'a> {
     /// The digest of the text.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.sections.as_ref().map_or_else(|| Digest::of(self.text), |sections| sections.digest())
+        self.told().map_or_else(|| Digest::of(self.text), SectionConfig::digest)
     }
 
     /// Everything in the file that is skipped or repaired.
     #[must_use]
     pub fn diagnostics(&self) -> &Diagnostics {
         static NONE: Diagnostics = Diagnostics::new();
-        self.sections.as_ref().map_or(&NONE, |sections| sections.diagnostics())
+        self.told().map_or(&NONE, SectionConfig::diagnostics)
     }
 
-    /// The generic view: ids with their sections, in exactly the form of the reference. For a text about which there
-    /// is nothing to tell it is made here.
+    /// The generic view: ids with their sections, in exactly the form of the reference. It is made here, unless
+    /// sections repeat or the storage `local` had to be put right.
     #[must_use]
     pub fn sections(&self) -> Cow<'_, SectionConfig<'a>> {
-        match &self.sections {
-            Some(sections) => Cow::Borrowed(sections),
-            None => Cow::Owned(sections(self.text)),
+        match &self.view {
+            View::Whole(sections) => Cow::Borrowed(sections),
+            View::Nothing | View::Told(_) => Cow::Owned(sections(self.text)),
         }
     }
 
@@ -160,11 +179,14 @@ impl<'a> StorageConfig<'a> {
     /// A configuration that does not borrow.
     #[must_use]
     pub fn into_owned(self) -> StorageConfig<'static> {
-        let sections = self.sections.unwrap_or_else(|| Box::new(sections(self.text)));
+        let sections = match self.view {
+            View::Whole(sections) => *sections,
+            View::Nothing | View::Told(_) => sections(self.text),
+        };
         StorageConfig {
             text: &[],
             records: self.records.into_owned(),
-            sections: Some(Box::new(sections.into_owned())),
+            view: View::Whole(Box::new(sections.into_owned())),
         }
     }
 }
@@ -177,7 +199,7 @@ impl Serialize for StorageConfig<'_> {
 }
 
 /// The generic view of a text.
-fn sections(text: &[u8]) -> SectionConfig<'_> {
+pub(super) fn sections(text: &[u8]) -> SectionConfig<'_> {
     let mut sections = format().parse(text);
     put_local_right(&mut sections);
     for (_, section) in sections.sections_mut() {
@@ -200,16 +222,5 @@ fn put_local_right(sections: &mut SectionConfig<'_>) {
     }
     if let Some(local) = sections.get_mut(LOCAL.as_bytes()) {
         local.remove("nodes");
-    }
-}
-
-/// What a section leaves to its type.
-fn fill_in(section: &mut Section<'_>) {
-    let Some(facts) = TypeFacts::named(section.kind()) else { return };
-    if section.get("content").is_none() {
-        section.set(BStr::new("content"), content_value(facts.default_content));
-    }
-    if facts.spec.shared {
-        section.set(Cow::Borrowed(BStr::new("shared")), Value::Number(Number::from(true)));
     }
 }

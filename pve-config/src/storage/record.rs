@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The storages of a storage.cfg in the compact form in which they are kept: what is set, with its text.
 //!
-//! A text in which there is nothing to tell about is read straight to this form. Any other is read by the general
-//! engine for section files, which tells about it, and its sections are brought to the same form.
+//! A section in which there is nothing to tell about is read straight to this form. Any other is read by the general
+//! engine for section files, which tells about it, and what becomes of it is brought to the same form.
 
 use std::borrow::Cow;
 
@@ -14,9 +14,11 @@ use pve_volid::{ContentType, StorageIdRef, StorageType};
 
 use super::content::ContentTypes;
 use super::dialect::{StorageDialect, base_path, content_types, default_path};
-use super::schema::{LOCAL, LOCAL_CONTENT, LOCAL_PATH, LOCAL_SETTINGS, TypeFacts, format};
+use super::schema::{LOCAL, LOCAL_CONTENT, LOCAL_PATH, LOCAL_SETTINGS, TypeFacts, fill_in, format};
 use crate::format::split_list;
-use crate::section::{Dialect, Event, Lexer, Place, SectionConfig, Seen, TypeView, Value};
+use crate::section::{
+    Dialect, Event, Lexer, PieceReader, Place, ReadPiece, Section, SectionConfig, Seen, TypeView, Value,
+};
 
 /// A property that is set, with its value as storage.cfg would have it.
 #[derive(Debug, Clone)]
@@ -67,58 +69,104 @@ struct Open<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// Reads a text in which nothing is wrong, unusual or in need of repair. `None` for every other.
-    pub(super) fn read(text: &'a [u8]) -> Option<Self> {
-        // CR is white space that no value may contain: let the general engine see to that
-        if memchr::memchr(b'\r', text).is_some() {
-            return None;
-        }
+    /// Reads a text in which ids do not repeat and `local` is as it must be, with what there is to tell about it: the
+    /// findings, the broken and the skipped sections. `None` for every other text.
+    pub(super) fn read(text: &'a [u8]) -> Option<(Self, Option<SectionConfig<'a>>)> {
         let mut records = Records::default();
         records.settings.reserve((text.len() / USUAL_LINE).min(MOST_RESERVED));
-        let mut open: Option<Open<'a>> = None;
+        // CR is white space that no value may contain; few texts have one
+        let has_cr = memchr::memchr(b'\r', text).is_some();
+        let mut odd: Option<PieceReader<'a, 'static, StorageDialect>> = None;
         let mut lexer = Lexer::new(text);
-        while let Some((_, event)) = lexer.advance() {
-            match event {
-                Event::Property { key, value } => records.property(open.as_mut()?, key, value)?,
-                Event::Header { kind, id } => open = Some(records.open(kind, id)?),
-                Event::Blank => {
-                    if let Some(open) = open.take() {
-                        records.close(&open)?;
-                    }
+        // where the section that is being read began, or the line between sections, and the settings before it
+        let (mut start, mut kept) = (lexer.clone(), 0);
+        let mut open: Option<Open<'a>> = None;
+        loop {
+            let event = lexer.advance().map(|(_, event)| event);
+            let is_end = event.is_none();
+            let good = match event {
+                Some(Event::Property { value: Some(value), .. }) if has_cr && value.contains(&b'\r') => None,
+                Some(Event::Property { key, value }) => {
+                    open.as_mut().and_then(|open| records.property(open, key, value))
                 }
-                Event::Comment => {}
-                Event::Invalid => return None,
+                Some(Event::Header { kind, id }) => {
+                    let opened = records.open(kind, id);
+                    opened.map(|opened| open = Some(opened))
+                }
+                Some(Event::Blank) | None => match open.take() {
+                    Some(open) if odd.as_ref().is_some_and(|odd| odd.holds(open.id.as_bytes())) => {
+                        return None;
+                    }
+                    Some(open) => records.close(&open)?,
+                    None => Some(()),
+                },
+                Some(Event::Comment) => Some(()),
+                Some(Event::Invalid) => None,
+            };
+            if good.is_none() {
+                open = None;
+                records.settings.truncate(kept);
+                lexer = start.clone();
+                let odd = odd.get_or_insert_with(|| PieceReader::new(format(), text));
+                match odd.read(&mut lexer) {
+                    ReadPiece::Section(id, section) => records.adopt(id, section)?,
+                    ReadPiece::Broken(id) if records.get(id).is_some() => return None,
+                    ReadPiece::Repeated => return None,
+                    ReadPiece::Broken(_) | ReadPiece::Nothing => {}
+                }
+            } else if is_end {
+                break;
+            }
+            if open.is_none() {
+                (start, kept) = (lexer.clone(), records.settings.len());
             }
         }
-        if let Some(open) = open {
-            records.close(&open)?;
+        let odd = odd.map(PieceReader::finish);
+        if odd.as_ref().is_some_and(|odd| odd.is_broken(LOCAL.as_bytes())) {
+            return None;
         }
         records.ensure_local()?;
-        Some(records)
+        Some((records, odd))
     }
 
     /// The usable sections of a file.
     pub(super) fn of(sections: &SectionConfig<'a>) -> Self {
         let mut records = Records::default();
         for (id, section) in sections.sections() {
-            let kind = StorageType::from_bytes(section.kind());
-            let Some(section_type) = format().schema().section_type(section.kind()) else { continue };
-            let (Some(kind), Ok(id)) = (kind, StorageIdRef::from_bytes(id)) else { continue };
-            let first = records.settings.len();
-            let mut content = ContentTypes::EMPTY;
-            for (key, value) in section.properties().filter(|(key, _)| *key != "type") {
-                let Some(property) = section_type.property(key) else { continue };
-                let text = undecoded(value);
-                if let ("content", Value::Set(set)) = (property.name, value) {
-                    content = set.iter().filter_map(|item| ContentType::from_bytes(item)).collect();
-                }
-                records.settings.push(Setting { name: property.name, text });
-            }
-            let settings = (first, records.settings.len());
-            let id = Cow::Owned(id.as_str().to_owned());
-            records.records.insert(id, Record { kind, content, settings });
+            let Ok(id) = StorageIdRef::from_bytes(id) else { continue };
+            records.put(Cow::Owned(id.as_str().to_owned()), section.clone());
         }
         records
+    }
+
+    /// Takes over what the general engine made of a section. `None` if there is one of the same id.
+    fn adopt(&mut self, id: &'a BStr, mut section: Section<'a>) -> Option<()> {
+        // the header was accepted, so the id is one
+        let id = StorageIdRef::from_bytes(id).ok()?.as_str();
+        if self.records.contains_key(id) {
+            return None;
+        }
+        fill_in(&mut section);
+        self.put(Cow::Borrowed(id), section);
+        Some(())
+    }
+
+    /// Puts a complete section behind the others.
+    fn put(&mut self, id: Cow<'a, str>, section: Section<'a>) {
+        let kind = StorageType::from_bytes(section.kind());
+        let section_type = format().schema().section_type(section.kind());
+        let (Some(kind), Some(section_type)) = (kind, section_type) else { return };
+        let first = self.settings.len();
+        let mut content = ContentTypes::EMPTY;
+        for (key, value) in section.into_properties().filter(|(key, _)| key.as_ref() != "type") {
+            let Some(property) = section_type.property(&key) else { continue };
+            if let ("content", Value::Set(set)) = (property.name, &value) {
+                content = set.iter().filter_map(|item| ContentType::from_bytes(item)).collect();
+            }
+            self.settings.push(Setting { name: property.name, text: undecoded(value) });
+        }
+        let settings = (first, self.settings.len());
+        self.records.insert(id, Record { kind, content, settings });
     }
 
     /// All of them.
@@ -191,12 +239,15 @@ impl<'a> Records<'a> {
         Some(())
     }
 
+    /// Ends a section. `None` if there is one of the same id; `Some(None)` if something is missing.
     #[inline]
-    fn close(&mut self, open: &Open<'a>) -> Option<()> {
+    fn close(&mut self, open: &Open<'a>) -> Option<Option<()>> {
         let Open { id, section_type, facts, seen, content, first } = *open;
         for (position, name) in section_type.required() {
             if !seen.contains(position) {
-                let path = default_path(facts.kind, id.as_bytes()).filter(|_| name == "path")?;
+                let Some(path) = default_path(facts.kind, id.as_bytes()).filter(|_| name == "path") else {
+                    return Some(None);
+                };
                 self.settings.push(Setting { name: "path", text: Cow::Owned(path) });
             }
         }
@@ -213,7 +264,7 @@ impl<'a> Records<'a> {
             Entry::Vacant(place) => {
                 let settings = (first, self.settings.len());
                 place.insert(Record { kind: facts.kind, content, settings });
-                Some(())
+                Some(Some(()))
             }
         }
     }
@@ -250,14 +301,18 @@ impl Open<'_> {
 
 /// A text that decodes to this value: the one that storage.cfg would have, unless a member of a list has bytes that
 /// would separate members there. Such a member comes from a list that is separated by NUL.
-fn undecoded<'a>(value: &Value<'a>) -> Cow<'a, BStr> {
+fn undecoded(value: Value<'_>) -> Cow<'_, BStr> {
     let is_one_item = |item: &[u8]| split_list(item).eq([item]);
-    let mut items = match value {
-        Value::Text(text) => return text.clone(),
+    let mut items: Vec<Vec<u8>> = match &value {
+        Value::Set(set) if set.iter().all(|item| is_one_item(item)) => return Cow::Owned(value.to_text()),
         Value::Set(set) => set.iter().map(|item| item.to_vec()).collect(),
         Value::Map(map) => map.iter().map(|(key, value)| [key.as_bytes(), b"=", value].concat()).collect(),
+        Value::Number(number) if number.as_i64() == Some(1) => return Cow::Borrowed(BStr::new("1")),
         _ => Vec::new(),
     };
+    if let Value::Text(text) = value {
+        return text;
+    }
     if items.iter().all(|item| is_one_item(item)) {
         return Cow::Owned(value.to_text());
     }
@@ -309,17 +364,21 @@ mod tests {
             prop_assert_eq!(found, Some(id.to_string()));
         }
         prop_assert!(storages.next().is_none());
-        // what is read straight has nothing to tell about
-        if Records::read(text).is_some() {
-            prop_assert_eq!(sections.diagnostics().as_slice(), &[]);
-            prop_assert!(
-                sections.skipped().is_empty() && sections.ids().all(|(_, section)| section.is_some())
-            );
-        }
+        // what was read piece by piece tells the same as the whole
+        let whole = StorageConfig::of(text, super::super::config::sections(text));
+        prop_assert_eq!(config.diagnostics(), whole.diagnostics());
+        prop_assert_eq!(config.broken().collect::<Vec<_>>(), whole.broken().collect::<Vec<_>>());
+        prop_assert_eq!(config.unknown().collect::<Vec<_>>(), whole.unknown().collect::<Vec<_>>());
+        prop_assert_eq!(config.digest(), whole.digest());
         let owned = config.clone().into_owned();
         prop_assert_eq!(owned.write().ok(), config.write().ok());
         prop_assert_eq!(owned.storages().count(), config.storages().count());
         Ok(())
+    }
+
+    /// Whether nothing of the text is left to the general engine.
+    fn is_straight(text: &[u8]) -> bool {
+        matches!(Records::read(text), Some((_, None)))
     }
 
     #[test]
@@ -328,7 +387,7 @@ mod tests {
             nfs: nas\n\tserver 10.0.0.1\n\texport /srv\n\tdisable\n\tbwlimit clone=5\n\n\
             dir: d1\n\tpath /a//b/\n\tcontent-dirs iso=x\n\tmax-protected-backups 007\n\tshared 0\n0\n\
             lvm: v1\n\tvgname vv\n\tsaferemove-stepsize 4\n\tnodes b,a;b\n";
-        assert!(Records::read(text).is_some());
+        assert!(is_straight(text));
         check(text).unwrap();
         let config = StorageConfig::parse(text);
         assert_eq!(config.get(b"d1").unwrap().path().unwrap(), "/a/b");
@@ -341,7 +400,7 @@ mod tests {
     #[test]
     fn everything_else_is_left_to_the_general_engine() {
         let good = "dir: d1\n\tpath /a\n\tcontent iso\n";
-        assert!(Records::read(good.as_bytes()).is_some());
+        assert!(is_straight(good.as_bytes()));
         for (from, to) in [
             ("dir:", "DIR:"),
             ("dir:", "glusterfs:"),
@@ -352,7 +411,7 @@ mod tests {
             ("path /a", "path"),
             ("\tpath /a\n", ""),
             ("\tpath /a\n", "path /a\n"),
-            ("/a\n", "/a\r\n"),
+            ("/a\n", "/a\rb\n"),
             ("/a\n", "/a\n\tpath /a\n"),
             ("content iso", "content foo"),
             ("content iso", "content iso,none"),
@@ -366,8 +425,13 @@ mod tests {
         ] {
             let text = good.replacen(from, to, 1);
             if to != "/" {
-                assert!(Records::read(text.as_bytes()).is_none(), "{text}");
+                assert!(!is_straight(text.as_bytes()), "{text}");
             }
+            check(text.as_bytes()).unwrap();
+            // the same between sections that are read straight
+            let text = format!(
+                "lvm: v0\n\tvgname v0\n\n# x\n{text}\n\nlvm: v1\n\tvgname v1\n\tfoo\n\nlvm: v2\n\tvgname v2\n"
+            );
             check(text.as_bytes()).unwrap();
         }
     }
@@ -384,7 +448,7 @@ mod tests {
         #[test]
         fn both_readers_agree(sections in prop::collection::vec((
             prop::sample::select(vec!["dir", "nfs", "lvm", "lvmthin", "rbd", "esxi", "pbs", "cephfs", "zfs", "Dir", "x"]),
-            prop::sample::select(vec!["local", "ab", "cd", "e-", "store"]),
+            prop::sample::select(vec!["local", "ab", "cd", "e-", "store", "f1", "f2", "f3", "f4", "f5", "f6"]),
             prop::collection::vec(prop::sample::select(vec![
                 "path /var/lib/vz", "path /a/./b", "path /", "path a", "server h", "export /e", "vgname vg", "thinpool t0",
                 "content images", "content none", "content iso,backup", "content import", "content x", "nodes a,b,a",
@@ -393,8 +457,9 @@ mod tests {
                 "username u", "datastore d", "pool p", "portal p", "target t", "iscsiprovider LIO", "blocksize 8k",
                 "max-protected-backups -1", "max-protected-backups +5", "type dir", "bogus 1", "bwlimit clone=1,move=2",
                 "prune-backups keep-all=1", "comment c", "krbd\r", "#c", "mkdir 0", "share s", "saferemove-stepsize 8",
+                "username a\rb", "\t", "\n#x", "\nnothing", "\n\n0",
             ]), 0..7),
-        ), 0..5), order in any::<bool>()) {
+        ), 0..7), order in any::<bool>()) {
             let mut text = String::new();
             for (kind, id, lines) in sections {
                 text.push_str(&format!("{kind}: {id}\n"));

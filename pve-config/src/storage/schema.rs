@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The format of storage.cfg, made from the tables of storage types and properties.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use bstr::BStr;
 use pve_volid::{ContentType, StorageType};
 
 use super::content::ContentTypes;
-use super::dialect::StorageDialect;
+use super::dialect::{StorageDialect, content_value};
 use crate::rule::Rule;
 use crate::schema::{STORAGE_PROPERTIES, STORAGE_TYPES, StorageTypeSpec};
-use crate::section::{Mode, OptionFlags, PropertySchema, Schema, SectionFormat, TypeDeclaration};
+use crate::section::{
+    Mode, Number, OptionFlags, PropertySchema, Schema, Section, SectionFormat, TypeDeclaration, Value,
+};
 
 /// The format of storage.cfg: its schema and its rules.
 ///
@@ -94,6 +98,17 @@ impl TypeFacts {
             facts.collect()
         });
         FACTS.iter().find(|facts| facts.kind == kind)
+    }
+}
+
+/// What a section leaves to its type.
+pub(super) fn fill_in(section: &mut Section<'_>) {
+    let Some(facts) = TypeFacts::named(section.kind()) else { return };
+    if section.get("content").is_none() {
+        section.set(BStr::new("content"), content_value(facts.default_content));
+    }
+    if facts.spec.shared {
+        section.set(Cow::Borrowed(BStr::new("shared")), Value::Number(Number::from(true)));
     }
 }
 
