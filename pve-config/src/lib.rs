@@ -8,7 +8,7 @@
 //! | what | files | module |
 //! | --- | --- | --- |
 //! | guests: lines `KEY: VALUE`, description, pending changes, snapshots | `nodes/NODE/qemu-server/VMID.conf`, `nodes/NODE/lxc/VMID.conf` | [`guest`] |
-//! | sections: a header `TYPE: ID` and indented properties | `storage.cfg`, `jobs.cfg`, `ha/resources.cfg` … | [`section`]; typed: [`storage`], [`mapping`], [`vm::CustomModels`] |
+//! | sections: a header `TYPE: ID` and indented properties | `storage.cfg`, `jobs.cfg`, `ha/resources.cfg` … | [`section`]; typed: [`storage`], [`mapping`], [`vm::CustomModels`], [`ha`], [`job`] |
 //! | the network of a node: stanzas of ifupdown | `/etc/network/interfaces` of each node, not below `/etc/pve` | [`network`] |
 //! | property strings: `local-lvm:vm-100-disk-0,size=32G,ssd=1` | values in both | [`property`]; typed: [`vm`], [`container`], [`cluster`] |
 //!
@@ -57,7 +57,9 @@ mod diagnostic;
 mod digest;
 pub mod format;
 pub mod guest;
+pub mod ha;
 pub mod inventory;
+pub mod job;
 mod line_end;
 pub mod mapping;
 mod name_index;

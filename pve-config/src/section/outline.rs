@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The sections of a text as they stand, borrowed, without any schema.
 
+use std::collections::HashMap;
+
 use bstr::BStr;
+use foldhash::fast::RandomState;
 
 use super::line::{Event, HeaderSyntax, Lexer};
 
@@ -32,6 +35,25 @@ impl<'a> RawSection<'a, '_> {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Option<&'a BStr>> {
         self.properties.iter().find(|property| property.key == key).map(|property| property.value)
+    }
+
+    /// The value of the first property named `key`, if it has one.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<&'a BStr> {
+        self.get(key).flatten()
+    }
+
+    /// A boolean property: `1`, `0`, or the bare name, which means 1. `None` if it is not set or anything else, which the
+    /// reference ignores.
+    #[must_use]
+    pub fn switch(&self, key: &str) -> Option<bool> {
+        self.properties.iter().filter(|property| property.key == key).find_map(|property| {
+            match property.value.map(|value| &**value) {
+                None | Some(b"1") => Some(true),
+                Some(b"0") => Some(false),
+                Some(_) => None,
+            }
+        })
     }
 }
 
@@ -103,11 +125,27 @@ impl<'a> Outline<'a> {
 
     /// The sections in file order.
     pub fn sections(&self) -> impl Iterator<Item = RawSection<'a, '_>> {
-        self.headers.iter().enumerate().map(|(index, header)| {
-            let end = self.headers.get(index + 1).map_or(self.properties.len(), |next| next.first);
-            let properties = self.properties.get(header.first..end).unwrap_or_default();
-            RawSection { kind: header.kind, id: header.id, line: header.line, properties }
-        })
+        (0..self.len()).filter_map(|at| self.section_at(at))
+    }
+
+    /// The sections that count for the reference, in file order: of those with the same id, the last.
+    pub fn effective(&self) -> impl Iterator<Item = RawSection<'a, '_>> {
+        self.effective_places().into_iter().filter_map(|at| self.section_at(at))
+    }
+
+    /// Places of the sections that count among all.
+    pub(crate) fn effective_places(&self) -> Vec<usize> {
+        let last: HashMap<&BStr, usize, RandomState> =
+            self.headers.iter().enumerate().map(|(at, header)| (header.id, at)).collect();
+        let counts = |(at, header): &(usize, &Header<'a>)| last.get(header.id) == Some(at);
+        self.headers.iter().enumerate().filter(counts).map(|(at, _)| at).collect()
+    }
+
+    pub(crate) fn section_at(&self, at: usize) -> Option<RawSection<'a, '_>> {
+        let header = self.headers.get(at)?;
+        let end = self.headers.get(at + 1).map_or(self.properties.len(), |next| next.first);
+        let properties = self.properties.get(header.first..end).unwrap_or_default();
+        Some(RawSection { kind: header.kind, id: header.id, line: header.line, properties })
     }
 }
 
@@ -123,5 +161,16 @@ mod tests {
         assert_eq!(sections[0].properties.len(), 2);
         assert_eq!(sections[0].get("k"), Some(Some("1".into())));
         assert_eq!((sections[1].kind, sections[1].line, sections[1].get("k")), ("b".into(), 8, None));
+        let effective: Vec<_> = outline.effective().map(|section| section.line).collect();
+        assert_eq!(effective, [8]);
+    }
+
+    #[test]
+    fn switches_are_on_off_or_not_set() {
+        let outline = Outline::parse(b"a: x\n\tb\n\tc 0\n\td yes\n\td 1\n\te 01\n");
+        let section = outline.sections().next().unwrap();
+        let switches = ["b", "c", "d", "e", "f"].map(|key| section.switch(key));
+        assert_eq!(switches, [Some(true), Some(false), Some(true), None, None]);
+        assert_eq!((section.text("b"), section.text("c")), (None, Some("0".into())));
     }
 }

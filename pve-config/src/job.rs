@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the cluster does by the clock: backups and other jobs of `jobs.cfg`, and replication of guests.
+//!
+//! Both are section files. They are read as they stand: a property that is not known here is kept, and can be asked for.
+//! To change one and leave all other bytes alone use [`section::Document`](crate::section::Document).
+//!
+//! ```
+//! use pve_config::job::{Jobs, ReplicationJobs, Selection};
+//!
+//! let text = b"vzdump: nightly\n\tschedule 21:00\n\tstorage pbs\n\tall 1\n\texclude 105\n\tprune-backups keep-daily=7\n";
+//! let jobs = Jobs::parse(text);
+//! let nightly = jobs.backups().next().unwrap();
+//! assert_eq!(nightly.storage(), Some("pbs".into()));
+//! assert_eq!(nightly.selection(), Selection::AllBut(vec![105]));
+//! assert_eq!(jobs.backups_of(100).count(), 1);
+//! assert_eq!(jobs.backups_of(105).count(), 0);
+//!
+//! let replication = ReplicationJobs::parse(b"local: 100-0\n\ttarget pve2\n\trate 10\n");
+//! let job = replication.of_guest(100).next().unwrap();
+//! assert_eq!((job.target(), job.schedule()), (Some("pve2".into()), "*/15".into()));
+//! ```
+
+use bstr::{BStr, ByteSlice};
+
+use crate::cluster::PruneBackups;
+use crate::format::split_list;
+use crate::section::{Outline, RawSection};
+
+/// What `jobs.cfg` says.
+#[derive(Debug, Clone, Default)]
+pub struct Jobs<'a> {
+    outline: Outline<'a>,
+}
+
+impl<'a> Jobs<'a> {
+    /// The file, below `/etc/pve`.
+    pub const PATH: &'static str = "jobs.cfg";
+
+    /// Reads a text; nothing in it is fatal.
+    #[must_use]
+    pub fn parse(text: &'a [u8]) -> Self {
+        Jobs { outline: Outline::parse(text) }
+    }
+
+    /// Every job that counts, in file order, of whatever type (`vzdump`, `realm-sync` …), disabled ones included.
+    pub fn jobs(&self) -> impl Iterator<Item = Job<'a, '_>> {
+        self.outline.effective().map(|section| Job { section })
+    }
+
+    /// The backup jobs.
+    pub fn backups(&self) -> impl Iterator<Item = Job<'a, '_>> {
+        self.jobs().filter(|job| job.section.kind == "vzdump")
+    }
+
+    /// The backup jobs that are enabled and take this guest along. Which guests are in a pool is not known here, so jobs of
+    /// a pool are not among them.
+    pub fn backups_of(&self, vmid: u32) -> impl Iterator<Item = Job<'a, '_>> {
+        self.backups().filter(move |job| job.is_enabled() && job.selection().contains(vmid) == Some(true))
+    }
+}
+
+/// Something that is done by the clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a, 'o> {
+    section: RawSection<'a, 'o>,
+}
+
+impl<'a, 'o> Job<'a, 'o> {
+    /// The section as it stands in the file.
+    #[must_use]
+    pub fn section(&self) -> RawSection<'a, 'o> {
+        self.section
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &'a BStr {
+        self.section.id
+    }
+
+    /// Whether it is done at all.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.section.switch("enabled").unwrap_or(true)
+    }
+
+    /// When it is done: a calendar event.
+    #[must_use]
+    pub fn schedule(&self) -> Option<&'a BStr> {
+        self.section.text("schedule")
+    }
+
+    /// Of a backup: the storage that takes it.
+    #[must_use]
+    pub fn storage(&self) -> Option<&'a BStr> {
+        self.section.text("storage")
+    }
+
+    /// Of a backup: the node whose guests are backed up; without, those of all nodes.
+    #[must_use]
+    pub fn node(&self) -> Option<&'a BStr> {
+        self.section.text("node")
+    }
+
+    /// Of a backup: which older ones are kept, if the job says so in a way that can be read.
+    #[must_use]
+    pub fn retention(&self) -> Option<PruneBackups<'a>> {
+        PruneBackups::parse(self.section.text("prune-backups")?).ok()
+    }
+
+    /// Of a backup: which guests are backed up.
+    #[must_use]
+    pub fn selection(&self) -> Selection<'a> {
+        let numbers = |key| {
+            let list = self.section.text(key).unwrap_or_default();
+            split_list(list).filter_map(|item| item.to_str().ok()?.parse().ok()).collect()
+        };
+        if let Some(pool) = self.section.text("pool") {
+            Selection::Pool(pool)
+        } else if self.section.text("vmid").is_some() {
+            Selection::Guests(numbers("vmid"))
+        } else {
+            Selection::AllBut(numbers("exclude"))
+        }
+    }
+}
+
+/// The guests that a backup job takes along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Selection<'a> {
+    /// These.
+    Guests(Vec<u32>),
+    /// All but these.
+    AllBut(Vec<u32>),
+    /// Those of a pool.
+    Pool(&'a BStr),
+}
+
+impl Selection<'_> {
+    /// Whether a guest is among them; `None` if a pool decides.
+    #[must_use]
+    pub fn contains(&self, vmid: u32) -> Option<bool> {
+        match self {
+            Selection::Guests(guests) => Some(guests.contains(&vmid)),
+            Selection::AllBut(excluded) => Some(!excluded.contains(&vmid)),
+            Selection::Pool(_) => None,
+        }
+    }
+}
+
+/// What `replication.cfg` says.
+#[derive(Debug, Clone, Default)]
+pub struct ReplicationJobs<'a> {
+    outline: Outline<'a>,
+    /// Guests with the places of their jobs, sorted by guest.
+    guests: Vec<(u32, usize)>,
+}
+
+impl<'a> ReplicationJobs<'a> {
+    /// The file, below `/etc/pve`.
+    pub const PATH: &'static str = "replication.cfg";
+
+    /// Reads a text; nothing in it is fatal.
+    #[must_use]
+    pub fn parse(text: &'a [u8]) -> Self {
+        let outline = Outline::parse(text);
+        let vmid = |at: usize| ReplicationJob { section: outline.section_at(at)? }.vmid();
+        let places = outline.effective_places().into_iter();
+        let mut guests: Vec<_> = places.filter_map(|at| Some((vmid(at)?, at))).collect();
+        guests.sort_unstable();
+        ReplicationJobs { outline, guests }
+    }
+
+    /// Every job that counts, in file order, disabled ones included.
+    pub fn jobs(&self) -> impl Iterator<Item = ReplicationJob<'a, '_>> {
+        self.outline.effective().map(|section| ReplicationJob { section })
+    }
+
+    /// The jobs of a guest.
+    pub fn of_guest(&self, vmid: u32) -> impl Iterator<Item = ReplicationJob<'a, '_>> {
+        let first = self.guests.partition_point(|(guest, _)| *guest < vmid);
+        let of_guest = self.guests.iter().skip(first).take_while(move |(guest, _)| *guest == vmid);
+        of_guest.filter_map(|(_, at)| Some(ReplicationJob { section: self.outline.section_at(*at)? }))
+    }
+}
+
+/// The copying of a guest's volumes to another node.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplicationJob<'a, 'o> {
+    section: RawSection<'a, 'o>,
+}
+
+impl<'a, 'o> ReplicationJob<'a, 'o> {
+    /// The section as it stands in the file.
+    #[must_use]
+    pub fn section(&self) -> RawSection<'a, 'o> {
+        self.section
+    }
+
+    /// Its id: `VMID-NUMBER`.
+    #[must_use]
+    pub fn id(&self) -> &'a BStr {
+        self.section.id
+    }
+
+    /// The guest; `None` if the id is not of the form `VMID-NUMBER` (spec: formats, "Access control, HA, replication").
+    #[must_use]
+    pub fn vmid(&self) -> Option<u32> {
+        let (vmid, number) = self.section.id.split_once_str("-")?;
+        let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        let vmid = vmid.to_str().ok().filter(|vmid| is_number(vmid.as_bytes()) && is_number(number))?;
+        vmid.parse().ok().filter(|vmid| *vmid >= 100)
+    }
+
+    /// The node that gets the copies.
+    #[must_use]
+    pub fn target(&self) -> Option<&'a BStr> {
+        self.section.text("target")
+    }
+
+    /// When it is done: a calendar event; `*/15` if the file does not say.
+    #[must_use]
+    pub fn schedule(&self) -> &'a BStr {
+        self.section.text("schedule").unwrap_or(BStr::new("*/15"))
+    }
+
+    /// Whether it is switched off.
+    #[must_use]
+    pub fn is_disabled(&self) -> bool {
+        self.section.switch("disable").unwrap_or(false)
+    }
+
+    /// Whether the job is to go, and with it (`full`) the copies.
+    #[must_use]
+    pub fn is_being_removed(&self) -> bool {
+        self.section.text("remove_job").is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_say_whom_they_back_up() {
+        let jobs = Jobs::parse(
+            b"vzdump: a\n\tvmid 100,101;102 x\n\nvzdump: b\n\tpool p\n\nvzdump: c\n\tenabled 0\n\nrealm-sync: d\n\
+            \nvzdump: e\n\tall 1\n\tprune-backups keep-last=x\n",
+        );
+        let selections: Vec<_> = jobs.backups().map(|job| job.selection()).collect();
+        assert_eq!(
+            selections,
+            [
+                Selection::Guests(vec![100, 101, 102]),
+                Selection::Pool("p".into()),
+                Selection::AllBut(vec![]),
+                Selection::AllBut(vec![]),
+            ]
+        );
+        let ids: Vec<_> = jobs.backups_of(101).map(|job| job.id().to_string()).collect();
+        assert_eq!(ids, ["a", "e"]);
+        assert_eq!((jobs.jobs().count(), jobs.backups_of(7).count()), (5, 1));
+        assert!(jobs.backups().all(|job| job.retention().is_none()));
+    }
+
+    #[test]
+    fn replication_ids_name_the_guest() {
+        for (id, vmid) in [
+            ("100-0", Some(100)),
+            ("100-12", Some(100)),
+            ("99-0", None),
+            ("100", None),
+            ("100-", None),
+            ("-1", None),
+            ("100-a", None),
+            ("+100-0", None),
+            ("100-0-0", None),
+        ] {
+            let text = format!("local: {id}\n\tdisable\n\tremove_job full\n");
+            let jobs = ReplicationJobs::parse(text.as_bytes());
+            let job = jobs.jobs().next().unwrap();
+            assert_eq!(job.vmid(), vmid, "{id}");
+            assert!(job.is_disabled() && job.is_being_removed() && job.target().is_none());
+        }
+    }
+}
