@@ -22,6 +22,8 @@
 //! assert_eq!(problems, ["storage \"nas\" does not exist"]);
 //! ```
 
+mod card;
+mod loose_end;
 mod problem;
 mod volume;
 
@@ -29,14 +31,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bstr::{BStr, BString, ByteSlice};
 
+pub use card::Card;
+pub use loose_end::{LooseEnd, LooseReason};
 pub use problem::{BaseState, Problem};
 use problem::{Owner, Surroundings};
 pub use volume::{Referenced, Target, Volume};
 
 use crate::diagnostic::Diagnostic;
+use crate::format::Context;
 use crate::guest::{GuestKind, LxcConfig, VmConfig, VolumeReference};
-use crate::section::{Outline, RawSection};
+use crate::ha::{HaGroups, HaResources, HaRules};
+use crate::job::{Jobs, ReplicationJobs};
+use crate::mapping::Resource;
 use crate::storage::StorageConfig;
+use crate::vm::CustomModels;
 
 /// What the configuration files of a cluster say.
 #[derive(Debug)]
@@ -50,19 +58,18 @@ pub struct Inventory<'f> {
     pub has_storage_cfg: bool,
     /// The guests, in the order of their ids, then of their nodes. An id occurs twice only in a broken cluster.
     pub guests: Vec<Guest<'f>>,
-    /// The jobs of replication.cfg, in the order of the file.
-    pub replication: Vec<Replication>,
-}
-
-/// A job that keeps copies of a guest's volumes on another node: the copies have the names of the originals, and are on
-/// the storages of the same ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Replication {
-    /// The guest.
-    pub guest: u32,
-    /// The node with the copies.
-    pub target: BString,
+    /// The guests that are kept running.
+    pub ha_resources: HaResources<'f>,
+    /// Where they run.
+    pub ha_rules: HaRules<'f>,
+    /// The same, before Proxmox VE 9.
+    pub ha_groups: HaGroups<'f>,
+    /// Backups and other jobs.
+    pub jobs: Jobs<'f>,
+    /// Copies of guests on other nodes.
+    pub replication: ReplicationJobs<'f>,
+    /// What is skipped or repaired in the files of resource mappings and custom CPU models, with their paths.
+    pub other_diagnostics: Vec<(&'static str, Diagnostic)>,
 }
 
 /// A guest.
@@ -99,31 +106,55 @@ impl<'f> Inventory<'f> {
     /// Reads the files, whose paths are relative to `/etc/pve` (a leading slash does not matter). Files that have no part
     /// in an inventory are passed over.
     pub fn new<P: AsRef<[u8]>>(files: impl IntoIterator<Item = (P, &'f [u8])>) -> Self {
-        let mut storage_cfg = None;
-        let mut replication_cfg = None;
+        Inventory::with_context(files, &Context::default())
+    }
+
+    /// Like [`Inventory::new`], with knowledge of the host: its CPU models and time zones. Custom CPU models are taken from
+    /// the files.
+    pub fn with_context<P: AsRef<[u8]>>(
+        files: impl IntoIterator<Item = (P, &'f [u8])>,
+        context: &Context<'_>,
+    ) -> Self {
+        let files: Vec<(P, &'f [u8])> = files.into_iter().collect();
+        let relative = |path: &P| -> BString { path.as_ref().trim_start_with(|c| c == '/').into() };
+        let file = |wanted: &str| -> Option<&'f [u8]> {
+            files.iter().find(|(path, _)| relative(path) == wanted).map(|(_, content)| *content)
+        };
+        let text = |wanted: &str| file(wanted).unwrap_or_default();
+        let models = CustomModels::parse(text(CustomModels::PATH), context);
+        let names: Vec<BString> = models.models().map(|model| model.name.to_owned()).collect();
+        let context = context.with_custom_cpu_models(&names);
         let mut nodes = BTreeSet::new();
         let mut guests = Vec::new();
-        for (path, content) in files {
-            let path = path.as_ref().trim_start_with(|c| c == '/');
-            match path {
-                b"storage.cfg" => storage_cfg = Some(content),
-                b"replication.cfg" => replication_cfg = Some(content),
-                _ => {}
-            }
-            if let Some((node, rest)) = node_path(path) {
+        for (path, content) in &files {
+            let path = relative(path);
+            if let Some((node, rest)) = node_path(&path) {
                 nodes.insert(BString::from(node));
                 if let Some((kind, vmid)) = guest_file(rest) {
-                    guests.push(Guest::read(kind, vmid, node, path, content));
+                    guests.push(Guest::read(kind, vmid, node, &path, content, &context));
                 }
             }
         }
         guests.sort_by(|a, b| (a.vmid, &a.node).cmp(&(b.vmid, &b.node)));
+        let mut other_diagnostics = Vec::new();
+        for resource in Resource::ALL {
+            let mapping = resource.format().parse(text(resource.path()));
+            other_diagnostics
+                .extend(mapping.diagnostics().iter().map(|found| (resource.path(), found.clone())));
+        }
+        other_diagnostics
+            .extend(models.diagnostics().iter().map(|found| (CustomModels::PATH, found.clone())));
         let mut inventory = Inventory {
             nodes: nodes.into_iter().collect(),
-            storages: StorageConfig::parse(storage_cfg.unwrap_or_default()),
-            has_storage_cfg: storage_cfg.is_some(),
+            storages: StorageConfig::parse(text("storage.cfg")),
+            has_storage_cfg: file("storage.cfg").is_some(),
             guests,
-            replication: replication_cfg.map(replications).unwrap_or_default(),
+            ha_resources: HaResources::parse(text(HaResources::PATH)),
+            ha_rules: HaRules::parse(text(HaRules::PATH)),
+            ha_groups: HaGroups::parse(text(HaGroups::PATH)),
+            jobs: Jobs::parse(text(Jobs::PATH)),
+            replication: ReplicationJobs::parse(text(ReplicationJobs::PATH)),
+            other_diagnostics,
         };
         inventory.relate();
         inventory
@@ -183,14 +214,21 @@ impl<'f> Inventory<'f> {
 }
 
 impl<'f> Guest<'f> {
-    fn read(kind: GuestKind, vmid: u32, node: &[u8], path: &[u8], content: &'f [u8]) -> Self {
+    fn read(
+        kind: GuestKind,
+        vmid: u32,
+        node: &[u8],
+        path: &[u8],
+        content: &'f [u8],
+        context: &Context<'_>,
+    ) -> Self {
         let (config, diagnostics) = match kind {
             GuestKind::Qemu => {
-                let (config, diagnostics) = VmConfig::parse(content);
+                let (config, diagnostics) = VmConfig::parse_with(content, context);
                 (GuestConfig::Vm(config), diagnostics)
             }
             GuestKind::Lxc => {
-                let (config, diagnostics) = LxcConfig::parse(content);
+                let (config, diagnostics) = LxcConfig::parse_with(content, context);
                 (GuestConfig::Container(config), diagnostics)
             }
         };
@@ -304,15 +342,6 @@ impl<'f> Guest<'f> {
     }
 }
 
-/// The jobs of a replication.cfg: sections `local: GUEST-NUMBER` with a `target`.
-fn replications(text: &[u8]) -> Vec<Replication> {
-    let job = |section: RawSection<'_, '_>| {
-        let guest = section.id.to_str().ok()?.split_once('-')?.0.parse().ok()?;
-        Some(Replication { guest, target: section.get("target")??.to_owned() })
-    };
-    Outline::parse(text).sections().filter_map(job).collect()
-}
-
 /// Node and rest of a path below `nodes`.
 fn node_path(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let (node, rest) = path.strip_prefix(b"nodes/")?.split_once_str("/")?;
@@ -360,9 +389,22 @@ mod tests {
     fn copies_on_other_nodes() {
         let text = b"local: 100-0\n\ttarget beta\n\tschedule */15\n\nlocal: 100-1\n\ttarget gamma\n\tdisable 1\n\nlocal: x\n\ttarget beta\n\nlocal: 101-0\n\tsource alpha\n";
         let cluster = Inventory::new([("replication.cfg", &text[..])]);
-        let jobs: Vec<_> =
-            cluster.replication.iter().map(|job| (job.guest, job.target.to_string())).collect();
+        let jobs: Vec<_> = cluster
+            .replication
+            .jobs()
+            .filter_map(|job| Some((job.vmid()?, job.target()?.to_string())))
+            .collect();
         assert_eq!(jobs, [(100, "beta".to_owned()), (100, "gamma".to_owned())]);
+    }
+
+    #[test]
+    fn custom_cpu_models_are_those_of_the_cluster() {
+        let conf = ("nodes/a/qemu-server/100.conf", &b"cpu: custom-db\n"[..]);
+        assert_eq!(Inventory::new([conf]).guests[0].diagnostics.len(), 1);
+        let models = ("virtual-guest/cpu-models.conf", &b"cpu-model: db\n\treported-model nope\n"[..]);
+        let cluster = Inventory::new([conf, models]);
+        assert!(cluster.guests[0].diagnostics.is_empty());
+        assert_eq!(cluster.other_diagnostics[0].0, "virtual-guest/cpu-models.conf");
     }
 
     #[test]

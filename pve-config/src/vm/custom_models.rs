@@ -71,6 +71,9 @@ pub struct CustomModels<'a> {
 }
 
 impl<'a> CustomModels<'a> {
+    /// The file, below `/etc/pve`.
+    pub const PATH: &'static str = "virtual-guest/cpu-models.conf";
+
     /// Reads a text. Nothing in it is fatal: a bad key is left out and told about. `context` says which models the
     /// installed QEMU has.
     #[must_use]

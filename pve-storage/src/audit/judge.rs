@@ -333,7 +333,7 @@ impl<'a> Judge<'a> {
     /// Whether replication keeps this on `node`: the guest has a job with this target, and refers to a volume of this
     /// name on this storage at home.
     fn is_copy(&self, guest: &Guest<'_>, item: &Item, node: &str) -> bool {
-        let jobs = &mut self.cluster.replication.iter();
+        let jobs = &mut self.cluster.replication.of_guest(guest.vmid);
         let Some(known) =
             self.stock.storages.get(item.storage).filter(|known| known.kind == StorageType::ZfsPool)
         else {
@@ -345,7 +345,7 @@ impl<'a> Judge<'a> {
             }
             _ => false,
         };
-        jobs.any(|job| job.guest == guest.vmid && job.target == node.as_bytes())
+        jobs.any(|job| job.target().is_some_and(|target| target == node.as_bytes()))
             && guest.volumes.iter().any(refers)
     }
 
