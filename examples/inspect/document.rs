@@ -6,11 +6,19 @@ use pve_cfs::Source;
 use pve_cfs::listing::LeftOut;
 use pve_config::Diagnostic;
 use pve_config::guest::Secrets;
-use pve_config::inventory::{Guest, GuestConfig, Inventory};
+use pve_config::inventory::{Guest, GuestConfig, Inventory, LooseEnd};
 use serde_json::{Value, json};
 
+use crate::network::NodeNetwork;
+
 /// Everything that is known.
-pub(crate) fn cluster(source: &Source, cluster: &Inventory<'_>) -> Value {
+pub(crate) fn cluster(
+    source: &Source,
+    cluster: &Inventory<'_>,
+    loose: &[LooseEnd],
+    networks: &[NodeNetwork<'_>],
+) -> Value {
+    let other = cluster.other_diagnostics.iter();
     json!({
         "source": {
             "path": source.path,
@@ -25,7 +33,10 @@ pub(crate) fn cluster(source: &Source, cluster: &Inventory<'_>) -> Value {
         "broken-storages": cluster.storages.broken().map(|id| id.to_str_lossy()).collect::<Vec<_>>(),
         "ignored-storages": cluster.storages.unknown().map(|section| section.id.to_str_lossy()).collect::<Vec<_>>(),
         "storage-diagnostics": cluster.storages.diagnostics().iter().collect::<Vec<_>>(),
-        "guests": cluster.guests.iter().map(guest).collect::<Vec<_>>(),
+        "guests": cluster.guests.iter().map(|one| guest(cluster, one)).collect::<Vec<_>>(),
+        "networks": networks.iter().map(|node| network(cluster, node)).collect::<Vec<_>>(),
+        "loose-ends": loose,
+        "other-diagnostics": other.map(|(path, found)| json!({ "file": path, "diagnostic": found })).collect::<Vec<_>>(),
         "duplicate-ids": cluster.duplicate_ids().map(|(guest, _)| guest.vmid).collect::<Vec<_>>(),
     })
 }
@@ -34,7 +45,18 @@ fn missed(left: &LeftOut) -> Value {
     json!({ "path": left.path.to_str_lossy(), "reason": left.reason.to_string() })
 }
 
-fn guest(guest: &Guest<'_>) -> Value {
+fn network(cluster: &Inventory<'_>, node: &NodeNetwork<'_>) -> Value {
+    let missing = cluster.hanging_cards(node.file.node.as_bytes(), &node.network);
+    json!({
+        "node": node.file.node,
+        "path": node.file.path,
+        "interfaces": node.network.interfaces().collect::<Vec<_>>(),
+        "hanging-cards": missing.map(|(guest, card)| json!({ "vmid": guest.vmid, "card": card })).collect::<Vec<_>>(),
+        "diagnostics": node.network.diagnostics().iter().collect::<Vec<_>>(),
+    })
+}
+
+fn guest(cluster: &Inventory<'_>, guest: &Guest<'_>) -> Value {
     let diagnostics: &[Diagnostic] = &guest.diagnostics;
     json!({
         "vmid": guest.vmid,
@@ -53,6 +75,13 @@ fn guest(guest: &Guest<'_>) -> Value {
             _ => Value::Null,
         },
         "volumes": guest.volumes,
+        "cards": guest.cards(),
+        "ha": cluster.ha_resources.of_guest(guest.vmid).map(|resource| json!({
+            "state": resource.state(),
+            "group": resource.group().map(|group| group.to_str_lossy()),
+        })),
+        "backup-jobs": cluster.jobs.backups_of(guest.vmid).map(|job| job.id().to_str_lossy()).collect::<Vec<_>>(),
+        "replicated-to": cluster.replication.of_guest(guest.vmid).filter_map(|job| Some(job.target()?.to_str_lossy())).collect::<Vec<_>>(),
         "diagnostics": diagnostics,
     })
 }

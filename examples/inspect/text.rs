@@ -4,28 +4,38 @@
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use bstr::ByteSlice;
+use bstr::{BStr, ByteSlice};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use pve_cfs::{Origin, Severity, Source};
 use pve_config::format::format_size;
 use pve_config::guest::{GuestKind, VolumeRole};
-use pve_config::inventory::{Guest, Inventory, Referenced, Target};
+use pve_config::inventory::{Guest, Inventory, LooseEnd, Referenced, Target};
 use pve_config::storage::Storage;
 
-use crate::excerpt;
+use crate::network::NodeNetwork;
+use crate::{excerpt, network};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 const BAD: Style = AnsiColor::Red.on_default();
 const ODD: Style = AnsiColor::Yellow.on_default();
 
+/// Names up to this length are lined up, characters.
+const WIDE: usize = 48;
+
 fn styled(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
 /// Writes everything that is known.
-pub(crate) fn write(out: &mut impl Write, source: &Source, cluster: &Inventory<'_>) -> io::Result<()> {
+pub(crate) fn write(
+    out: &mut impl Write,
+    source: &Source,
+    cluster: &Inventory<'_>,
+    loose: &[LooseEnd],
+    networks: &[NodeNetwork<'_>],
+) -> io::Result<()> {
     head(out, source, cluster)?;
     section(out, "Storages")?;
     if !cluster.has_storage_cfg {
@@ -37,16 +47,26 @@ pub(crate) fn write(out: &mut impl Write, source: &Source, cluster: &Inventory<'
     }
     write!(out, "{}", storages(cluster))?;
     section(out, "Guests")?;
-    write!(out, "{}", guests(cluster))?;
-    section(out, "Volumes")?;
-    for guest in &cluster.guests {
-        volumes(out, guest)?;
+    if cluster.guests.is_empty() {
+        writeln!(out, "none")?;
+    } else {
+        write!(out, "{}", guests(cluster))?;
+        section(out, "Volumes")?;
+        for guest in &cluster.guests {
+            volumes(out, guest)?;
+        }
+        section(out, "Network cards")?;
+        write!(out, "{}", cards(cluster, networks))?;
     }
-    problems(out, cluster)?;
-    findings(out, source, cluster)
+    for node in networks {
+        section(out, format_args!("Network of {}", node.file.node))?;
+        write!(out, "{}", interfaces(node))?;
+    }
+    problems(out, cluster, loose)?;
+    findings(out, source, cluster, networks)
 }
 
-fn section(out: &mut impl Write, title: &str) -> io::Result<()> {
+fn section(out: &mut impl Write, title: impl std::fmt::Display) -> io::Result<()> {
     writeln!(out, "\n{}", styled(BOLD, title))
 }
 
@@ -165,7 +185,7 @@ fn guests(cluster: &Inventory<'_>) -> String {
             guest.cpus().map_or_else(|| "all".to_owned(), |cpus| cpus.to_string()),
             guest.memory().map_or_else(|| styled(BAD, "?"), mebibytes),
             if disks == 0 { "-".to_owned() } else { format_size(disks) },
-            remarks(guest),
+            remarks(cluster, guest),
         ]);
     }
     lines(&table)
@@ -181,7 +201,7 @@ fn mebibytes(size: u64) -> String {
     format_size(size.saturating_mul(1 << 20))
 }
 
-fn remarks(guest: &Guest<'_>) -> String {
+fn remarks(cluster: &Inventory<'_>, guest: &Guest<'_>) -> String {
     let mut remarks = Vec::new();
     if guest.is_template() {
         remarks.push("template".to_owned());
@@ -202,7 +222,56 @@ fn remarks(guest: &Guest<'_>) -> String {
             remarks.push(remark.to_owned());
         }
     }
+    if let Some(resource) = cluster.ha_resources.of_guest(guest.vmid) {
+        remarks.push(match resource.state() {
+            Some(state) => format!("HA: {state}"),
+            None => styled(ODD, "HA: unknown state"),
+        });
+    }
+    let jobs = cluster.replication.of_guest(guest.vmid).filter(|job| !job.is_disabled());
+    remarks.extend(jobs.filter_map(|job| Some(format!("replicated to {}", job.target()?))));
+    let backups: Vec<_> = cluster.jobs.backups_of(guest.vmid).map(|job| job.id().to_string()).collect();
+    if !backups.is_empty() {
+        remarks.push(format!("backed up by {}", backups.join(", ")));
+    }
     remarks.join("; ")
+}
+
+/// A row for each network card.
+fn cards(cluster: &Inventory<'_>, networks: &[NodeNetwork<'_>]) -> String {
+    let mut table = table(&["VMID", "CARD", "MODEL", "ADDRESS", "BRIDGE", "VLAN"], &[0, 5]);
+    let text = |text: Option<&BStr>| text.map_or("-".to_owned(), |text| text.to_string());
+    for (guest, card) in cluster.cards() {
+        let of_node = networks.iter().find(|node| guest.node == node.file.node.as_bytes());
+        let is_missing = of_node.is_some_and(|node| card.hangs(&node.network));
+        let bridge = text(card.bridge);
+        table.add_row([
+            guest.vmid.to_string(),
+            format!("net{}", card.index),
+            card.model.to_owned(),
+            text(card.address),
+            if is_missing { styled(BAD, format_args!("{bridge} (not on {})", guest.node)) } else { bridge },
+            card.vlan.map_or("-".to_owned(), |vlan| vlan.to_string()),
+        ]);
+    }
+    if table.is_empty() { "none\n".to_owned() } else { lines(&table) }
+}
+
+/// A row for each interface of a node.
+fn interfaces(node: &NodeNetwork<'_>) -> String {
+    let mut table = table(&["INTERFACE", "KIND", "ADDRESSES", "GATEWAY", "PORTS", "REMARKS"], &[]);
+    let or_none = |list: Vec<String>| if list.is_empty() { "-".to_owned() } else { list.join(" ") };
+    for interface in node.network.interfaces() {
+        table.add_row([
+            interface.name().to_string(),
+            network::kind(interface).to_owned(),
+            or_none(interface.addresses().iter().map(ToString::to_string).collect()),
+            or_none(interface.gateways().iter().map(ToString::to_string).collect()),
+            or_none(interface.parts().iter().map(ToString::to_string).collect()),
+            network::remarks(interface),
+        ]);
+    }
+    if table.is_empty() { "none\n".to_owned() } else { lines(&table) }
 }
 
 fn volumes(out: &mut impl Write, guest: &Guest<'_>) -> io::Result<()> {
@@ -213,11 +282,15 @@ fn volumes(out: &mut impl Write, guest: &Guest<'_>) -> io::Result<()> {
     let place = styled(DIM, format_args!("on {}", guest.node));
     writeln!(out, "{}{name} {place}", styled(BOLD, guest.vmid))?;
     let width = guest.volumes.iter().map(|volume| label(volume).len()).max().unwrap_or(0);
+    let target = |volume: &Referenced| volume.target.as_bytes().to_str_lossy().into_owned();
+    // one long name does not push the others' meaning out of sight
+    let widths = guest.volumes.iter().map(|volume| target(volume).chars().count());
+    let targets = widths.filter(|width| *width <= WIDE).max().unwrap_or(0);
     let last = guest.volumes.len() - 1;
     for (number, volume) in guest.volumes.iter().enumerate() {
         let branch = if number == last { "└─" } else { "├─" };
-        let target = volume.target.as_bytes().to_str_lossy();
-        writeln!(out, "{branch} {:<width$}  {target}  {}", label(volume), styled(DIM, meaning(volume)))?;
+        let (label, target, meaning) = (label(volume), target(volume), styled(DIM, meaning(volume)));
+        writeln!(out, "{branch} {label:<width$}  {target:<targets$}  {meaning}")?;
         let stem = if number == last { " " } else { "│" };
         for problem in &volume.problems {
             let style = if problem.is_dangling() { BAD } else { ODD };
@@ -270,29 +343,44 @@ fn meaning(volume: &Referenced) -> String {
     parts.join(", ")
 }
 
-fn problems(out: &mut impl Write, cluster: &Inventory<'_>) -> io::Result<()> {
+fn problems(out: &mut impl Write, cluster: &Inventory<'_>, loose: &[LooseEnd]) -> io::Result<()> {
     let duplicates: Vec<_> = cluster.duplicate_ids().collect();
     let dangling = cluster.problems().filter(|(_, _, problem)| problem.is_dangling()).count();
     let other = cluster.problems().count() - dangling;
     section(out, "References that do not fit")?;
-    if dangling + other + duplicates.len() == 0 {
+    if dangling + other + duplicates.len() + loose.len() == 0 {
         return writeln!(out, "none");
     }
     for (one, next) in duplicates {
         let text = format_args!("guest {} is claimed by {} and {}", one.vmid, one.path, next.path);
         writeln!(out, "{}", styled(BAD, text))?;
     }
-    let mut table = table(&["VMID", "OPTION", "VOLUME", "PROBLEM"], &[0]);
+    let mut volumes = table(&["VMID", "OPTION", "VOLUME", "PROBLEM"], &[0]);
     for (guest, volume, problem) in cluster.problems() {
         let style = if problem.is_dangling() { BAD } else { ODD };
         let target = volume.target.as_bytes().to_str_lossy().into_owned();
-        table.add_row([guest.vmid.to_string(), label(volume), target, styled(style, problem)]);
+        volumes.add_row([guest.vmid.to_string(), label(volume), target, styled(style, problem)]);
     }
-    write!(out, "{}", lines(&table))?;
-    writeln!(out, "{dangling} dangling, {other} other")
+    if !volumes.is_empty() {
+        write!(out, "{}", lines(&volumes))?;
+    }
+    let mut others = table(&["FILE", "LINE", "SECTION", "PROBLEM"], &[1]);
+    for end in loose {
+        let problem = styled(BAD, &end.reason);
+        others.add_row([end.file, &end.line.to_string(), &*end.section.to_str_lossy(), &problem]);
+    }
+    if !others.is_empty() {
+        write!(out, "{}", lines(&others))?;
+    }
+    writeln!(out, "{} dangling, {other} other", dangling + loose.len())
 }
 
-fn findings(out: &mut impl Write, source: &Source, cluster: &Inventory<'_>) -> io::Result<()> {
+fn findings(
+    out: &mut impl Write,
+    source: &Source,
+    cluster: &Inventory<'_>,
+    networks: &[NodeNetwork<'_>],
+) -> io::Result<()> {
     section(out, "Findings in the files")?;
     let mut count = 0;
     let storage_cfg = source.listing.file(b"storage.cfg").unwrap_or_default();
@@ -305,6 +393,17 @@ fn findings(out: &mut impl Write, source: &Source, cluster: &Inventory<'_>) -> i
         let content = source.listing.file(&guest.path).unwrap_or_default();
         for finding in &guest.diagnostics {
             writeln!(out, "{}", excerpt::render(&path, content, finding))?;
+            count += 1;
+        }
+    }
+    for (path, finding) in &cluster.other_diagnostics {
+        let content = source.listing.file(path.as_bytes()).unwrap_or_default();
+        writeln!(out, "{}", excerpt::render(path, content, finding))?;
+        count += 1;
+    }
+    for node in networks {
+        for finding in node.network.diagnostics() {
+            writeln!(out, "{}", excerpt::render(&node.file.path, &node.file.text, finding))?;
             count += 1;
         }
     }
