@@ -55,6 +55,9 @@ pub(crate) struct Variables<'a> {
 }
 
 impl<'a> Variables<'a> {
+    /// The files with keys for secure boot.
+    pub(crate) const WITH_KEYS: [&'static str; 2] = ["OVMF_VARS_4M.ms.fd", "AAVMF_VARS.ms.fd"];
+
     /// Those of a new EFI disk of a VM; `arch` is that of the host.
     pub(crate) fn of_new_disk(arch: &'a str, main: &'a VmSection<'_>, disk: &config::Drive<'_>) -> Self {
         let arch = main.truthy("arch").map_or(arch.as_bytes(), |arch| arch.as_bytes());
@@ -75,11 +78,6 @@ impl<'a> Variables<'a> {
         let in_directory = |file: &str| BString::from(format!("{HOST_DIRECTORY}/{file}"));
         let secure = self.arch == Arch::Arm && self.enrolled && exists(in_directory(SECURE_ARM).as_bstr());
         self.file(secure).map(in_directory)
-    }
-
-    /// Whether keys for secure boot are among them.
-    pub(crate) fn have_keys(path: &BStr) -> bool {
-        path.ends_with(b".ms.fd")
     }
 
     /// The name of their file; `secure` tells whether the host has the firmware of Arm that checks signatures.

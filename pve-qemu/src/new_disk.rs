@@ -295,8 +295,8 @@ impl<'a> NewDisks<'a> {
                 let volume = match (drive.import_from, id.bus) {
                     (Some(source), _) => self.import(id, &drive, source, storage, main)?,
                     (None, Bus::Efidisk) => {
-                        let (volume, has_certificates) = self.firmware(&drive, storage, main)?;
-                        if has_certificates {
+                        let (volume, has_ca) = self.firmware(&drive, storage, main)?;
+                        if has_ca {
                             made.ms_cert = Some(MsCert::Y2023k);
                         }
                         volume
@@ -370,7 +370,7 @@ impl<'a> NewDisks<'a> {
         Ok(Made { volume, size, becomes_base: true })
     }
 
-    /// A new volume with the firmware's variables, and whether they know the certificates of 2023.
+    /// A new volume with the firmware's variables, and whether they hold the certificate authority of 2023.
     fn firmware(
         &mut self,
         drive: &Drive<'_>,
@@ -387,8 +387,11 @@ impl<'a> NewDisks<'a> {
         let volume = self.allocate(target, format, None, size.div_ceil(1024) as f64)?;
         self.node.volumes.copy(source.as_bstr(), None, volume.as_bstr(), CopyOptions::default())?;
         let (actual, _) = volumes.size(volume.as_bstr())?;
-        let has_certificates = Variables::have_keys(source.as_bstr()) && self.node.facts.firmware_knows_2023;
-        Ok((Made { volume, size: actual / 1024 * 1024, becomes_base: true }, has_certificates))
+        let file = source.rsplit_str("/").next().unwrap_or_default();
+        let known = &self.node.facts.firmware_with_ca_2023;
+        let has_ca =
+            drive.pre_enrolled_keys == Some(true) && known.iter().any(|known| known.as_bytes() == file);
+        Ok((Made { volume, size: actual / 1024 * 1024, becomes_base: true }, has_ca))
     }
 
     /// A new volume with the content of another one, or of a file.

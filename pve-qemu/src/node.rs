@@ -38,6 +38,7 @@ pub use stored::StoredVolumes;
 pub use system::SystemChance;
 
 use crate::cloudinit::Resolver;
+use crate::firmware::Variables;
 use crate::host::{MAC_PREFIX, mac_prefix};
 
 /// Everything that an operation on a guest can look at or change.
@@ -67,8 +68,8 @@ pub struct Facts {
     pub mac_prefix: String,
     /// Name servers and search domain of the host.
     pub resolver: Resolver,
-    /// The firmware's variables with enrolled keys know Microsoft's certificates of 2023.
-    pub firmware_knows_2023: bool,
+    /// Files with variables of firmware that hold Microsoft's certificate authority of 2023 (`OVMF_VARS_4M.ms.fd`).
+    pub firmware_with_ca_2023: Vec<String>,
 }
 
 /// A current node of x86-64 with the usual prefix of MAC addresses.
@@ -79,7 +80,7 @@ impl Default for Facts {
             arch: "x86_64".into(),
             mac_prefix: MAC_PREFIX.into(),
             resolver: Resolver::default(),
-            firmware_knows_2023: true,
+            firmware_with_ca_2023: Variables::WITH_KEYS.map(String::from).into(),
         }
     }
 }

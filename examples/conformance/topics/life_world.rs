@@ -23,6 +23,15 @@ use crate::bytes;
 const UUID: &str = "01234567-89ab-4cde-8f01-23456789abcd";
 /// Where the firmware lies.
 const FIRMWARE: &[u8] = b"/usr/share/pve-edk2-firmware/";
+/// Files with the firmware's variables, and their sizes in bytes.
+const FIRMWARE_SIZES: [(&str, u64); 6] = [
+    ("AAVMF_VARS.fd", 64 << 20),
+    ("AAVMF_VARS.ms.fd", 64 << 20),
+    ("OVMF_SEV_VARS_4M.fd", 528 << 10),
+    ("OVMF_VARS.fd", 128 << 10),
+    ("OVMF_VARS_4M.fd", 528 << 10),
+    ("OVMF_VARS_4M.ms.fd", 528 << 10),
+];
 /// What follows the prefix in every drawn MAC address.
 const MAC: &str = "5A:5B:5C:5D:5E:5F";
 
@@ -63,6 +72,8 @@ impl World {
         let text = bytes::read(&case["storage_cfg"]).ok_or("no storage_cfg")?;
         let node = case["node"].as_str().ok_or("no node")?.to_owned();
         let mut facts = Facts::default();
+        // this world has them everywhere
+        facts.firmware_with_ca_2023 = FIRMWARE_SIZES.map(|(file, _)| file.to_owned()).into();
         for (name, fact) in [
             ("qemu_version", &mut facts.qemu_version),
             ("arch", &mut facts.arch),
@@ -265,12 +276,8 @@ fn format_of(volname: &[u8]) -> ImageFormat {
 
 /// Size of a file with the firmware's variables; none of other files.
 fn firmware_size(path: &BStr) -> Option<u64> {
-    Some(match path.strip_prefix(FIRMWARE)? {
-        b"AAVMF_VARS.fd" => 64 << 20,
-        b"OVMF_VARS.fd" => 128 << 10,
-        b"OVMF_VARS_4M.fd" | b"OVMF_VARS_4M.ms.fd" | b"OVMF_SEV_VARS_4M.fd" => 528 << 10,
-        _ => return None,
-    })
+    let file = path.strip_prefix(FIRMWARE)?;
+    FIRMWARE_SIZES.iter().find(|(name, _)| name.as_bytes() == file).map(|(_, size)| *size)
 }
 
 struct Guard;
@@ -395,6 +402,9 @@ impl Volumes for World {
             None => self.free_name(storage, owner, format)?,
         };
         let name = naming::new_volume(storage, owner, name.as_str().into());
+        if self.volumes.borrow().contains_key(storage.volid(&name)?.as_bstr()) {
+            return Err(WorldError::Other(format!("{name} exists on storage {}", storage.id())));
+        }
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

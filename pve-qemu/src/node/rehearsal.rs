@@ -381,7 +381,11 @@ impl Volumes for Rehearsal<'_> {
         )]
         let size = (kib.max(0.0) * 1024.0).round() as u64;
         let volname = naming::new_volume(storage, owner, file.as_bstr());
-        let volid = self.add(storage, volname.as_bstr(), size, format)?;
+        let volid = storage.volid(&volname)?;
+        if name.is_some() && self.size(volid.as_bstr()).is_ok() {
+            return Err(WorldError::Other(format!("volume {volid} exists already; free it, or use it")));
+        }
+        self.add(storage, volname.as_bstr(), size, format)?;
         let detail = format!("({format}, {})", format_size(size));
         self.plan_volume("allocate", volid.as_bstr(), detail, |planned| {
             let name = Some(file.as_bstr());
