@@ -158,8 +158,8 @@ pub enum Misuse {
     Empty,
     /// A cloud-init image is made, not imported.
     CloudInit,
-    /// It lies inside an archive.
-    Archive,
+    /// It is a virtual appliance, or lies inside one.
+    Appliance,
 }
 
 impl fmt::Display for Misuse {
@@ -175,7 +175,9 @@ impl fmt::Display for Misuse {
             Misuse::CloudInit => {
                 f.write_str("a cloud-init image is not imported; write STORAGE:cloudinit for a new one")
             }
-            Misuse::Archive => f.write_str("it lies inside an archive; extract it, and import the file"),
+            Misuse::Appliance => f.write_str(
+                "disks of a virtual appliance are not taken out of it; extract the disk, and import its file",
+            ),
         }
     }
 }
@@ -456,7 +458,7 @@ impl<'a> NewDisks<'a> {
             other => return misuse(Misuse::Content(other)),
         }
         if volume.format.image().is_none() {
-            return misuse(Misuse::Archive);
+            return misuse(Misuse::Appliance);
         }
         if is_cloudinit_volume(source) {
             return misuse(Misuse::CloudInit);
