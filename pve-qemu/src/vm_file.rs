@@ -3,7 +3,9 @@
 
 use bstr::{BStr, BString, ByteSlice};
 use pve_config::Digest;
+use pve_config::format::Context;
 use pve_config::guest::{GuestKind, LockError, VmConfig, WriteError};
+use pve_config::vm::CustomModels;
 use pve_volid::VmId;
 
 use crate::node::{Node, WorldError};
@@ -74,7 +76,7 @@ pub(crate) fn load(node: Node<'_>, vmid: VmId) -> Result<VmConfig<'static>, VmFi
     if entry.node != node.configs.node() {
         return Err(VmFileError::OtherNode { vmid, node: entry.node });
     }
-    Ok(VmConfig::parse(&text).0.into_owned())
+    parse(node, &text)
 }
 
 /// Reads the configuration of a VM that must not be locked.
@@ -104,9 +106,34 @@ pub(crate) fn store(
     vmid: VmId,
     config: &VmConfig<'_>,
 ) -> Result<VmConfig<'static>, VmFileError> {
-    let text = config.to_bytes().map_err(|source| VmFileError::Write { vmid, source: Box::new(source) })?;
+    let cpu = config.sections().filter_map(|(_, section)| section.get("cpu"));
+    let custom = custom_cpu_models(node, cpu)?;
+    let context = Context::default().with_custom_cpu_models(&custom);
+    let text = config.to_bytes_with(&context);
+    let text = text.map_err(|source| VmFileError::Write { vmid, source: Box::new(source) })?;
     node.configs.write(vmid, text.as_bstr())?;
-    Ok(VmConfig::parse(&text).0.into_owned())
+    parse(node, &text)
+}
+
+/// A configuration as this cluster reads it.
+fn parse(node: Node<'_>, text: &[u8]) -> Result<VmConfig<'static>, VmFileError> {
+    let custom = custom_cpu_models(node, [text])?;
+    let context = Context::default().with_custom_cpu_models(&custom);
+    Ok(VmConfig::parse_with(text, &context).0.into_owned())
+}
+
+/// The custom CPU models of the cluster, if one of the texts names one: a model that is not known is none, and its line
+/// would be lost.
+pub(crate) fn custom_cpu_models<T: AsRef<[u8]>>(
+    node: Node<'_>,
+    texts: impl IntoIterator<Item = T>,
+) -> Result<Vec<BString>, WorldError> {
+    if !texts.into_iter().any(|text| text.as_ref().contains_str("custom-")) {
+        return Ok(Vec::new());
+    }
+    let Some(file) = node.configs.file("virtual-guest/cpu-models.conf")? else { return Ok(Vec::new()) };
+    let models = CustomModels::parse(&file, &Context::default());
+    Ok(models.models().map(|model| model.name.to_owned()).collect())
 }
 
 /// How long an operation waits for the lock of a configuration.
