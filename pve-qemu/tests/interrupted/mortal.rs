@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A world that dies with the process at a chosen step.
+
+use std::cell::Cell;
+use std::process::Command;
+use std::time::Duration;
+
+use bstr::{BStr, BString};
+use pve_config::guest::VmConfig;
+use pve_qemu::node::{
+    ConfigStore, CopyOptions, DirectoryStore, GuestEntry, ListedVolume, LockGuard, LockMode, MachineChange,
+    Machines, StoredVolumes, Volumes, WorldError,
+};
+use pve_storage::Storages;
+use pve_volid::{ImageFormat, StorageId, VmId, VolumeId};
+use serde_json::Value;
+
+/// Configurations and volumes that die with the process at a step of their own choice: step `2n` is before the change `n`,
+/// step `2n + 1` after it.
+pub(crate) struct Mortal<'a> {
+    configs: DirectoryStore,
+    volumes: StoredVolumes<'a>,
+    end: Option<usize>,
+    steps: Cell<usize>,
+    taken: Cell<Duration>,
+}
+
+impl<'a> Mortal<'a> {
+    pub(crate) fn new(configs: DirectoryStore, volumes: StoredVolumes<'a>, end: Option<usize>) -> Self {
+        Mortal { configs, volumes, end, steps: Cell::new(0), taken: Cell::default() }
+    }
+
+    /// Configurations that do not die.
+    pub(crate) fn configs(&self) -> &DirectoryStore {
+        &self.configs
+    }
+
+    /// Time that changes and sizes of volumes took.
+    pub(crate) fn taken(&self) -> Duration {
+        self.taken.get()
+    }
+
+    fn step<T>(&self, change: impl FnOnce() -> T) -> T {
+        let step = self.steps.get();
+        self.steps.set(step + 2);
+        self.die_at(step);
+        let done = self.timed(change);
+        self.die_at(step + 1);
+        done
+    }
+
+    fn timed<T>(&self, work: impl FnOnce() -> T) -> T {
+        let begin = std::time::Instant::now();
+        let done = work();
+        self.taken.set(self.taken.get() + begin.elapsed());
+        done
+    }
+
+    fn die_at(&self, step: usize) {
+        if self.end == Some(step) {
+            let _ = Command::new("kill").args(["-9", &std::process::id().to_string()]).status();
+            std::thread::sleep(Duration::from_secs(60));
+        }
+    }
+}
+
+impl ConfigStore for Mortal<'_> {
+    fn node(&self) -> &str {
+        self.configs.node()
+    }
+    fn guests(&self) -> Result<Vec<GuestEntry>, WorldError> {
+        self.configs.guests()
+    }
+    fn read(&self, vmid: VmId) -> Result<Option<(GuestEntry, BString)>, WorldError> {
+        self.configs.read(vmid)
+    }
+    fn write(&self, vmid: VmId, text: &BStr) -> Result<(), WorldError> {
+        self.step(|| self.configs.write(vmid, text))
+    }
+    fn create(&self, vmid: VmId, text: &BStr) -> Result<(), WorldError> {
+        self.step(|| self.configs.create(vmid, text))
+    }
+    fn remove(&self, vmid: VmId) -> Result<(), WorldError> {
+        self.step(|| self.configs.remove(vmid))
+    }
+    fn move_to(&self, vmid: VmId, node: &str) -> Result<(), WorldError> {
+        self.step(|| self.configs.move_to(vmid, node))
+    }
+    fn file(&self, path: &str) -> Result<Option<BString>, WorldError> {
+        self.configs.file(path)
+    }
+    fn lock(&self, vmid: VmId, mode: LockMode, patience: Duration) -> Result<Box<dyn LockGuard>, WorldError> {
+        self.configs.lock(vmid, mode, patience)
+    }
+}
+
+impl Volumes for Mortal<'_> {
+    fn storages(&self) -> &Storages {
+        self.volumes.storages()
+    }
+    fn images(&self, storage: &StorageId, owner: Option<VmId>) -> Result<Vec<ListedVolume>, WorldError> {
+        self.volumes.images(storage, owner)
+    }
+    fn size(&self, volume: &BStr) -> Result<(u64, ImageFormat), WorldError> {
+        self.timed(|| self.volumes.size(volume))
+    }
+    fn volume_at(&self, path: &BStr) -> Result<Option<VolumeId>, WorldError> {
+        self.volumes.volume_at(path)
+    }
+    fn allocate(
+        &self,
+        storage: &StorageId,
+        owner: VmId,
+        format: ImageFormat,
+        name: Option<&BStr>,
+        kib: f64,
+    ) -> Result<VolumeId, WorldError> {
+        self.step(|| self.volumes.allocate(storage, owner, format, name, kib))
+    }
+    fn free(&self, volume: &BStr) -> Result<(), WorldError> {
+        self.step(|| self.volumes.free(volume))
+    }
+    fn clone_linked(
+        &self,
+        base: &BStr,
+        snapshot: Option<&BStr>,
+        owner: VmId,
+    ) -> Result<VolumeId, WorldError> {
+        self.step(|| self.volumes.clone_linked(base, snapshot, owner))
+    }
+    fn copy(
+        &self,
+        source: &BStr,
+        snapshot: Option<&BStr>,
+        target: &BStr,
+        options: CopyOptions,
+    ) -> Result<(), WorldError> {
+        self.step(|| self.volumes.copy(source, snapshot, target, options))
+    }
+    fn create_base(&self, volume: &BStr) -> Result<VolumeId, WorldError> {
+        self.step(|| self.volumes.create_base(volume))
+    }
+    fn rename(&self, volume: &BStr, owner: VmId, name: Option<&BStr>) -> Result<VolumeId, WorldError> {
+        self.step(|| self.volumes.rename(volume, owner, name))
+    }
+    fn resize(&self, volume: &BStr, size: u64, running: bool) -> Result<(), WorldError> {
+        self.step(|| self.volumes.resize(volume, size, running))
+    }
+    fn create_snapshot(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError> {
+        self.step(|| self.volumes.create_snapshot(volume, snapshot))
+    }
+    fn delete_snapshot(&self, volume: &BStr, snapshot: &BStr, running: bool) -> Result<(), WorldError> {
+        self.step(|| self.volumes.delete_snapshot(volume, snapshot, running))
+    }
+    fn check_rollback(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError> {
+        self.volumes.check_rollback(volume, snapshot)
+    }
+    fn rollback(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError> {
+        self.step(|| self.volumes.rollback(volume, snapshot))
+    }
+    fn activate(&self, volumes: &[&BStr]) -> Result<(), WorldError> {
+        self.volumes.activate(volumes)
+    }
+    fn deactivate(&self, volumes: &[&BStr]) -> Result<(), WorldError> {
+        self.volumes.deactivate(volumes)
+    }
+    fn write_cloudinit(&self, vmid: VmId, config: &VmConfig<'_>, volume: &BStr) -> Result<(), WorldError> {
+        self.step(|| self.volumes.write_cloudinit(vmid, config, volume))
+    }
+}
+
+/// No VM runs here.
+pub(crate) struct Off;
+
+impl Machines for Off {
+    fn is_running(&self, _: VmId) -> bool {
+        false
+    }
+    fn qmp(&self, vmid: VmId, _: &str, _: Value, _: Option<Duration>) -> Result<Value, WorldError> {
+        Err(WorldError::Other(format!("VM {vmid} does not run")))
+    }
+    fn change(&self, vmid: VmId, _: &MachineChange<'_>) -> Result<(), WorldError> {
+        Err(WorldError::Other(format!("VM {vmid} does not run")))
+    }
+}
