@@ -30,6 +30,7 @@ mod vm_destroy;
 mod vm_move;
 mod vm_power;
 mod vm_template;
+mod vm_update;
 mod volume_names;
 
 use crate::Topic;
@@ -61,5 +62,6 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "VM_MOVE", run: vm_move::run },
     Topic { name: "VM_POWER", run: vm_power::run },
     Topic { name: "VM_TEMPLATE", run: vm_template::run },
+    Topic { name: "VM_UPDATE", run: vm_update::run },
     Topic { name: "VOLUME_NAMES", run: volume_names::run },
 ];

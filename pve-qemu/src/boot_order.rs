@@ -55,8 +55,8 @@ pub fn boot_disks(section: &VmSection<'_>) -> Vec<String> {
     }
 }
 
-/// The value of `boot` for a list of devices.
-fn value_of(devices: &[String]) -> String {
+/// The value of `boot` for a list of devices; empty for none.
+pub(crate) fn value_of(devices: &[String]) -> String {
     if devices.is_empty() { String::new() } else { format!("order={}", devices.join(";")) }
 }
 

@@ -59,6 +59,7 @@ use pve_config::vm::{Drive, DriveId};
 use pve_volid::VmId;
 
 use crate::boot_order;
+use crate::cloudinit::{check_ssh_keys, decode_ssh_keys};
 use crate::new_disk::{NewDiskError, NewDisks, other_cloudinit};
 use crate::node::{LockMode, Node, WorldError};
 use crate::option_rules::{self, OptionError};
@@ -67,8 +68,6 @@ use crate::vm_file::{self, VmFileError};
 
 /// How long the lock of the new configuration is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The largest weight that cgroup v2 knows.
-const MOST_CPU_UNITS: u32 = 10_000;
 
 /// The options of a new VM.
 #[derive(Debug, Clone, Default)]
@@ -103,6 +102,9 @@ impl CreateRequest {
         if let Some(value) = self.options.remove(BStr::new("cdrom")) {
             let (key, value) = option_rules::cdrom_alias(value.as_bstr());
             self.options.insert(key, value);
+        }
+        if let Some(keys) = self.options.get(BStr::new("sshkeys")) {
+            check_ssh_keys(&decode_ssh_keys(keys)).map_err(OptionError::from)?;
         }
         let mut options = BTreeMap::new();
         for (key, value) in self.options {
@@ -238,10 +240,6 @@ fn complete(node: Node<'_>, main: &mut VmSection<'static>) -> Result<(), CreateE
     }
     if let Some(tags) = main.get("tags").map(option_rules::unique_tags) {
         main.set("tags", tags);
-    }
-    let units = main.get("cpuunits").and_then(|units| units.to_str().ok()?.parse::<u32>().ok());
-    if units.is_some_and(|units| units > MOST_CPU_UNITS) {
-        main.set("cpuunits", MOST_CPU_UNITS.to_string());
     }
     Ok(())
 }

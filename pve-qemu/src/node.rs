@@ -19,10 +19,11 @@ mod rehearsal;
 mod stored;
 mod system;
 
+use std::fmt;
 use std::time::Duration;
 
 use bstr::{BStr, BString};
-use pve_config::guest::GuestKind;
+use pve_config::guest::{GuestKind, VmSection};
 use pve_storage::Storages;
 use pve_volid::{ImageFormat, StorageId, VmId, VolumeId, VolumeIdRef};
 use serde_json::Value;
@@ -40,6 +41,7 @@ pub use system::SystemChance;
 use crate::cloudinit::Resolver;
 use crate::firmware::Variables;
 use crate::host::{MAC_PREFIX, mac_prefix};
+use crate::version::MachineVersion;
 
 /// Everything that an operation on a guest can look at or change.
 #[derive(Clone, Copy)]
@@ -303,11 +305,19 @@ pub trait Machines {
         timeout: Option<Duration>,
     ) -> Result<Value, WorldError>;
 
+    /// The machine version that a VM runs with, if that is known; otherwise it is taken to be the newest.
+    fn machine_version(&self, _vmid: VmId) -> Option<MachineVersion> {
+        None
+    }
+
     /// One of the composite changes of a running machine.
     fn change(&self, vmid: VmId, change: &MachineChange<'_>) -> Result<(), WorldError>;
 }
 
-/// A change of a running machine that takes several commands (spec: vm-lifecycle, "Hot-plug").
+/// A change of a running machine that takes several commands, or others than those of QMP (spec: vm-lifecycle, "Hot-plug").
+///
+/// What is there already, or gone already, is a success. Sections are those of the configuration that holds the device:
+/// the new one for what comes, the old one for what goes.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum MachineChange<'a> {
@@ -322,6 +332,132 @@ pub enum MachineChange<'a> {
         /// Whether the machine goes on with the copy (a disk that moves), or stays where it is (a clone).
         switch: bool,
     },
+    /// Plugs a drive, a network card, or the tablet (`tablet`), with what it needs.
+    Plug {
+        /// The option.
+        key: &'a BStr,
+        /// The options of the VM.
+        section: &'a VmSection<'a>,
+    },
+    /// Unplugs a device, and what only it needed.
+    Unplug {
+        /// The option.
+        key: &'a BStr,
+        /// The options of the VM.
+        section: &'a VmSection<'a>,
+    },
+    /// Plugs a USB device; if it is the first one, its controller too.
+    PlugUsb {
+        /// The option.
+        key: &'a BStr,
+        /// The options of the VM.
+        section: &'a VmSection<'a>,
+    },
+    /// Plugs or unplugs CPUs.
+    Cpus {
+        /// How many there are.
+        from: u64,
+        /// How many there shall be.
+        to: u64,
+        /// The number that the option `vcpus` gives; `None`: all that there are places for.
+        configured: Option<u64>,
+    },
+    /// Plugs or unplugs memory.
+    Memory {
+        /// How much there shall be, in MiB.
+        mib: u64,
+        /// The options of the VM, with the memory that there is.
+        section: &'a VmSection<'a>,
+    },
+    /// Tells the balloon how much memory the guest shall have.
+    Balloon {
+        /// Memory of the guest, in MiB.
+        mib: u64,
+    },
+    /// Changes the medium of a CD-ROM drive.
+    Medium {
+        /// The option.
+        key: &'a BStr,
+        /// Volume or path; `none` and `cdrom` as in the configuration.
+        file: &'a BStr,
+        /// The options of the VM.
+        section: &'a VmSection<'a>,
+    },
+    /// Limits the throughput of a drive.
+    Throttle {
+        /// The option.
+        key: &'a BStr,
+        /// The options of the VM.
+        section: &'a VmSection<'a>,
+    },
+    /// Pulls the cable of a network card, or puts it in.
+    Link {
+        /// The option.
+        key: &'a BStr,
+        /// Whether it is in.
+        up: bool,
+    },
+    /// Plugs the host's end of a network card into another bridge, or otherwise.
+    Tap {
+        /// The option.
+        key: &'a BStr,
+        /// The options of the VM.
+        section: &'a VmSection<'a>,
+    },
+    /// Limits the rate of a network card at the host's end.
+    Rate {
+        /// The option.
+        key: &'a BStr,
+        /// The options of the VM.
+        section: &'a VmSection<'a>,
+    },
+    /// Sets the weight of the VM when CPUs are scarce.
+    CpuWeight {
+        /// From 1 to 10,000; `None` for the default.
+        weight: Option<u64>,
+    },
+    /// Limits the CPUs that the VM uses up.
+    CpuQuota {
+        /// In percent of one CPU; `None` for no limit.
+        percent: Option<u64>,
+    },
+}
+
+/// The change in words, as plans show it.
+impl fmt::Display for MachineChange<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MachineChange::Mirror { key, source, target, switch } => {
+                write!(
+                    f,
+                    "copy {key} from {source} to {target}{}",
+                    if *switch { " and go on there" } else { "" }
+                )
+            }
+            MachineChange::Plug { key, .. } | MachineChange::PlugUsb { key, .. } => write!(f, "plug {key}"),
+            MachineChange::Unplug { key, .. } => write!(f, "unplug {key}"),
+            MachineChange::Cpus { from, to, .. } => {
+                write!(f, "change the number of CPUs from {from} to {to}")
+            }
+            MachineChange::Memory { mib, .. } => write!(f, "change the memory to {mib} MiB"),
+            MachineChange::Balloon { mib } => write!(f, "give the guest {mib} MiB of memory"),
+            MachineChange::Medium { key, file, .. } => write!(f, "change the medium of {key} to {file}"),
+            MachineChange::Throttle { key, .. } => write!(f, "change the limits of {key}"),
+            MachineChange::Link { key, up } => {
+                write!(f, "set the link of {key} {}", if *up { "up" } else { "down" })
+            }
+            MachineChange::Tap { key, .. } => write!(f, "connect {key} anew at the host's end"),
+            MachineChange::Rate { key, .. } => write!(f, "change the rate of {key}"),
+            MachineChange::CpuWeight { weight: Some(weight) } => {
+                write!(f, "change the CPU weight to {weight}")
+            }
+            MachineChange::CpuWeight { weight: None } => write!(f, "change the CPU weight to the default"),
+            MachineChange::CpuQuota { percent: Some(percent) } => {
+                write!(f, "limit the CPUs to {percent} % of one")
+            }
+            MachineChange::CpuQuota { percent: None } => write!(f, "lift the limit of the CPUs"),
+        }
+    }
 }
 
 /// The clock, and what is drawn by lot.

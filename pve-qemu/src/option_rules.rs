@@ -9,10 +9,14 @@ use pve_config::rule::ValueError;
 use pve_config::schema;
 use pve_config::vm::{Bus, Clipboard, DriveId, Machine, Net, Vga, VgaType, Viommu};
 
-use crate::cloudinit::{SshKeyError, check_ssh_keys, decode_ssh_keys, windows_version};
+use crate::cloudinit::{SshKeyError, windows_version};
 use crate::new_disk::{self, NewDiskError};
-use crate::node::{Facts, Node};
+use crate::node::{Facts, Node, WorldError};
 use crate::version::{QemuVersion, highest_revision};
+use crate::vm_file;
+
+/// The largest weight that cgroup v2 knows.
+const MOST_CPU_UNITS: u32 = 10_000;
 
 /// Why a request cannot set an option to a value.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,15 @@ pub enum OptionError {
     /// A line of it is no public key.
     #[error("sshkeys: {0}")]
     SshKeys(#[from] SshKeyError),
+    /// It is no script of a storage.
+    #[error("hookscript: {volume} is no script; name an existing volume of content 'snippets'")]
+    Hookscript {
+        /// The value.
+        volume: BString,
+    },
+    /// A file of the cluster cannot be read.
+    #[error(transparent)]
+    World(#[from] WorldError),
     /// The parts of the machine do not go together.
     #[error("machine: {0}")]
     Machine(&'static str),
@@ -82,15 +95,19 @@ pub(crate) fn normalise(node: Node<'_>, key: &BStr, value: &BStr) -> Result<BStr
     if !option.settable {
         return Err(OptionError::Internal { key: key.to_owned() });
     }
-    schema::VM.check_request(key, value, &Context::default()).map_err(failed)?;
+    let custom = vm_file::custom_cpu_models(node, [value])?;
+    let context = Context::default().with_custom_cpu_models(&custom);
+    schema::VM.check_request(key, value, &context).map_err(failed)?;
     if let Some(id) = drive_id(key) {
         return new_disk::normalise(node, id, value).map_err(|source| OptionError::disk(key, source));
     }
     match option.name {
         "net" => complete_net(node, value).map_err(failed),
-        "sshkeys" => {
-            check_ssh_keys(&decode_ssh_keys(value))?;
-            Ok(value.to_owned())
+        "cpuunits" => {
+            let units = value.to_str().ok().and_then(|units| units.parse::<u32>().ok());
+            let most =
+                units.filter(|units| *units > MOST_CPU_UNITS).map(|_| MOST_CPU_UNITS.to_string().into());
+            Ok(most.unwrap_or_else(|| value.to_owned()))
         }
         "vga" => {
             check_vga(&Vga::read(Some(value)).map_err(failed)?)?;

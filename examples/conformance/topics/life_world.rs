@@ -140,9 +140,24 @@ impl World {
         self.running.borrow_mut().remove(&vmid);
     }
 
+    /// Lets a machine run, or not.
+    pub(crate) fn set_running(&self, vmid: VmId, is_running: bool) {
+        let mut running = self.running.borrow_mut();
+        if is_running {
+            running.insert(vmid);
+        } else {
+            running.remove(&vmid);
+        }
+    }
+
     /// Says that something happened.
     pub(crate) fn note(&self, op: impl Into<String>) {
         self.ops.borrow_mut().push(op.into());
+    }
+
+    /// What happened to storages and machines since this was asked last.
+    pub(crate) fn take_ops(&self) -> Value {
+        json!(self.ops.take())
     }
 
     /// What happened to storages and machines.
@@ -528,6 +543,11 @@ impl Volumes for World {
         let resolver = self.facts.resolver.clone();
         let kind = pve_qemu::cloudinit::Settings::of_config(&config.main, vmid, resolver).kind();
         let kind = kind.map_err(|e| WorldError::Other(e.to_string()))?;
+        if self.known(volume).is_err() {
+            let (storage, name) = self.storage(volume)?;
+            let file = name.rsplit_str("/").next().unwrap_or_default().as_bstr();
+            self.allocate(storage.id(), vmid, format_of(&name), Some(file), 4096.0)?;
+        }
         self.note(format!("cloudinit {volume} {}", kind.label()));
         Ok(())
     }
@@ -582,9 +602,19 @@ impl Machines for World {
     }
 
     fn change(&self, _: VmId, change: &MachineChange<'_>) -> Result<(), WorldError> {
-        if let MachineChange::Mirror { source, target, .. } = change {
-            self.note(format!("mirror {source} -> {target}"));
-        }
+        self.note(match change {
+            MachineChange::Mirror { source, target, .. } => format!("mirror {source} -> {target}"),
+            MachineChange::Plug { key, .. } => format!("device-plug {key}"),
+            MachineChange::Unplug { key, .. } => format!("device-unplug {key}"),
+            MachineChange::PlugUsb { key, .. } => format!("usb-plug {key}"),
+            MachineChange::Cpus { configured: Some(number), .. } => format!("cpu-hotplug {number}"),
+            MachineChange::Cpus { .. } => "cpu-hotplug default".to_owned(),
+            MachineChange::Medium { key, file, .. } => format!("change-medium {key} {file}"),
+            MachineChange::Throttle { key, .. } => format!("set-throttle drive-{key}"),
+            MachineChange::Link { key, up } => format!("set-link {key} {}", if *up { "up" } else { "down" }),
+            // not noted in the recorded cases
+            _ => return Ok(()),
+        });
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use super::{
     ConfigStore, CopyOptions, GuestEntry, ListedVolume, LockGuard, LockMode, MachineChange, Machines, Node,
     PlannedVolumes, StoredVolumes, Volumes, WorldError, naming,
 };
+use crate::version::MachineVersion;
 
 /// A step of a plan. Printed, it is a line or, for a configuration, its lines that change.
 #[derive(Debug, Clone, PartialEq)]
@@ -540,8 +541,12 @@ impl Machines for Rehearsal<'_> {
         Ok(json!({}))
     }
 
+    fn machine_version(&self, vmid: VmId) -> Option<MachineVersion> {
+        self.node.machines.machine_version(vmid)
+    }
+
     fn change(&self, vmid: VmId, change: &MachineChange<'_>) -> Result<(), WorldError> {
-        self.plan(PlanStep::Machine { vmid, command: format!("{change:?}") });
+        self.plan(PlanStep::Machine { vmid, command: change.to_string() });
         Ok(())
     }
 }

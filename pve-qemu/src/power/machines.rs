@@ -131,6 +131,9 @@ impl Machines for LocalMachines<'_> {
             MachineChange::Mirror { key, target, switch, .. } => {
                 mirror::mirror(self, self.volumes, vmid, key, target, *switch)
             }
+            other => Err(WorldError::Other(format!(
+                "cannot {other} while VM {vmid} runs; stop it and start it again"
+            ))),
         }
     }
 }

@@ -186,6 +186,6 @@ fn an_update_that_fails_leaves_what_it_recorded_pending_and_no_volume() {
     );
     let no_disk: &BStr = "scsi7".into();
     ground.on(None, |node| {
-        assert!(resize_disk(node, id(100), no_disk, "+1M".into(), ResizeOptions::default()).is_err())
+        assert!(resize_disk(node, id(100), no_disk, "+1M".into(), ResizeOptions::default()).is_err());
     });
 }

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Importing a disk: a file or volume is copied to a new volume of a VM (spec: vm-lifecycle, "Import disk").
+//!
+//! The new disk is kept as `unusedN`, or attached if an option is named. If the process dies while it is copied, no
+//! configuration names the new volume: `rescan` adopts it.
+
+use bstr::{BStr, BString, ByteSlice};
+use pve_config::guest::{NoFreeUnused, Unused, VmSection};
+use pve_config::vm::{Bus, Drive, DriveId};
+use pve_volid::{ImageFormat, StorageId, VmId};
+
+use crate::new_disk::{NewDiskError, NewDisks};
+use crate::node::{LockMode, Node, WorldError};
+use crate::option_rules::drive_id;
+use crate::snapshot::LeftBehind;
+use crate::update::{Update, UpdateError, update_vm};
+use crate::vm_file::{self, PATIENCE, VmFileError};
+
+/// How a disk is imported.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct ImportOptions<'a> {
+    /// Format of the new volume; that of the storage if left out.
+    pub format: Option<ImageFormat>,
+    /// The option that it is attached as; it must be free. Without, it becomes `unusedN`.
+    pub target: Option<&'a BStr>,
+    /// Limit of copying, in KiB per second.
+    pub bwlimit: Option<u64>,
+}
+
+/// A disk that was imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Imported {
+    /// Its volume.
+    pub volume: BString,
+    /// The option that names it; pending if the VM runs and the disk could not be plugged.
+    pub key: BString,
+}
+
+/// Why a disk was not imported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The configuration cannot be read or written.
+    #[error(transparent)]
+    File(#[from] VmFileError),
+    /// The lock was not to be had.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// The option is no drive, or has a value.
+    #[error("{key} is no drive, or taken; name a drive that is free")]
+    Target {
+        /// The option.
+        key: BString,
+    },
+    /// It cannot be copied.
+    #[error("{source}{}", and_left(.left_behind))]
+    Disk {
+        /// Why.
+        source: Box<NewDiskError>,
+        /// What was allocated and could not be freed.
+        left_behind: Vec<LeftBehind>,
+    },
+    /// No `unusedN` is left. The new volume is freed.
+    #[error(transparent)]
+    Full(#[from] NoFreeUnused),
+    /// It cannot be attached.
+    #[error(transparent)]
+    Update(#[from] Box<UpdateError>),
+}
+
+fn and_left(left: &[LeftBehind]) -> String {
+    left.iter().map(|left| format!("; {} could not be freed: {}", left.volume, left.error)).collect()
+}
+
+/// Copies `source`, the absolute path of a file or device or a volume id, to a new volume of a VM of this node.
+///
+/// # Errors
+/// The new volume is freed then, unless the error says otherwise, or it is attached but could not be plugged
+/// ([`UpdateError::Refused`]).
+pub fn import_disk(
+    node: Node<'_>,
+    vmid: VmId,
+    source: &BStr,
+    storage: &StorageId,
+    options: ImportOptions<'_>,
+) -> Result<Imported, ImportError> {
+    let _guard = node.configs.lock(vmid, LockMode::Exclusive, PATIENCE)?;
+    let mut config = vm_file::load_unlocked(node, vmid)?;
+    let mut value = BString::from(format!("{storage}:0,import-from="));
+    value.extend_from_slice(source);
+    if let Some(format) = options.format {
+        value.extend_from_slice(format!(",format={format}").as_bytes());
+    }
+    if let Some(key) = options.target {
+        let is_free = drive_id(key).is_some() && !config.main.contains(key) && !config.pending.contains(key);
+        if !is_free {
+            return Err(ImportError::Target { key: key.to_owned() });
+        }
+        let mut update = Update::default().with(key, value);
+        update.bwlimit = options.bwlimit;
+        let updated = update_vm(node, vmid, &update).map_err(Box::new)?;
+        let value = updated.config.main.get(key).or_else(|| updated.config.pending.get(key));
+        return Ok(Imported { volume: file_of(value.unwrap_or_default()), key: key.to_owned() });
+    }
+    let mut disks = NewDisks::new(node, vmid, options.bwlimit);
+    // as any disk, and not as that of a template: what is unused is no base volume
+    let place = DriveId::new(Bus::Scsi, 0)
+        .unwrap_or(DriveId::from_key(b"scsi0").ok_or(ImportError::Target { key: "scsi0".into() })?);
+    let made = match disks.make(place, value.as_bstr(), &VmSection::new()) {
+        Ok(made) => file_of(made.as_bstr()),
+        Err(source) => {
+            let left_behind = disks.give_up();
+            return Err(ImportError::Disk { source: Box::new(source), left_behind });
+        }
+    };
+    let added = config.add_unused(&made).map_err(ImportError::from).and_then(|unused| {
+        vm_file::store(node, vmid, &config)?;
+        Ok(unused)
+    });
+    match added {
+        Ok(Unused::Added(key) | Unused::Present(key)) => Ok(Imported { volume: made, key: key.into() }),
+        Ok(Unused::Free) => Ok(Imported { volume: made, key: BString::default() }),
+        Err(error) => {
+            disks.give_up();
+            Err(error)
+        }
+    }
+}
+
+/// The volume of a drive's value.
+fn file_of(value: &BStr) -> BString {
+    let scsi = DriveId::new(Bus::Scsi, 0);
+    let drive = scsi.and_then(|id| Drive::read(id, value).ok());
+    drive.map(|drive| drive.file.to_owned()).unwrap_or_default()
+}
