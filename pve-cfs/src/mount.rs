@@ -40,20 +40,29 @@
 //! are three transactions of SQLite, the rest is also that the kernel is told to forget the time of what was renamed.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 
-use fuser::{BackgroundSession, Config, INodeNo, MountOption, Notifier, SessionACL};
-use nix::mount::{MntFlags, umount2};
+use fuser::{BackgroundSession, Config, INodeNo, Notifier, Session, SessionACL};
+use nix::errno::Errno;
+use nix::libc::dev_t;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::stat;
+use nix::unistd::{getegid, geteuid};
 
 use crate::filesystem::FileSystem;
 use crate::node_id::NodeIds;
 use crate::projection::{Projection, Shared, Stale};
 use crate::replica::Watcher;
 use crate::virtual_file::VirtualFile;
+
+/// Where the kernel's FUSE is spoken to; also what the table of mounts names as the source, as the reference's mount does.
+const DEVICE: &str = "/dev/fuse";
 
 /// What the kernel may keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,7 +109,7 @@ pub enum MountError {
         /// The directory.
         path: PathBuf,
         /// What the system said.
-        source: nix::errno::Errno,
+        source: Errno,
     },
     /// The system refused.
     #[error("cannot mount on {}: {source}", path.display())]
@@ -117,6 +126,8 @@ pub enum MountError {
 pub struct Mount {
     session: Option<BackgroundSession>,
     path: PathBuf,
+    /// Device number of the mounted file system: what is at the path later need not be this mount any more.
+    device: dev_t,
     files: Arc<FileSystem>,
     shared: Arc<Shared>,
     watcher: Arc<dyn Watcher>,
@@ -139,16 +150,18 @@ impl Mount {
         let (stale, invalidations) = mpsc::channel();
         let shared = Arc::new(Shared::new(files.clone(), stale));
         let mut config = Config::default();
-        config.acl = SessionACL::All;
         config.n_threads = Some(options.threads.max(1));
         config.clone_fd = options.threads > 1;
-        config.mount_options =
-            vec![MountOption::FSName("/dev/fuse".to_owned()), MountOption::DefaultPermissions];
-        if options.read_only {
-            config.mount_options.push(MountOption::RO);
-        }
         let projection = Projection::new(shared.clone(), options.caching);
-        let session = fuser::spawn_mount(projection, path, &config).map_err(failed)?;
+        let device = mount_device(path, options.read_only).map_err(failed)?;
+        let session = Session::from_fd(projection, device, SessionACL::All, config)
+            .and_then(Session::spawn)
+            .inspect_err(|_| {
+                // the error that led here says more than one of this
+                let _ = umount2(path, MntFlags::MNT_DETACH);
+            })
+            .map_err(failed)?;
+        let device = stat(path).map_err(|error| failed(error.into()))?.st_dev;
         let notifier = session.notifier();
         let mut invalidator = None;
         if options.caching == Caching::Kernel {
@@ -160,7 +173,15 @@ impl Mount {
         }
         let watcher: Arc<dyn Watcher> = shared.clone();
         files.replica().watch(watcher.clone());
-        Ok(Self { session: Some(session), path: path.to_owned(), files, shared, watcher, invalidator })
+        Ok(Self {
+            session: Some(session),
+            path: path.to_owned(),
+            device,
+            files,
+            shared,
+            watcher,
+            invalidator,
+        })
     }
 
     /// The directory.
@@ -189,8 +210,9 @@ impl Mount {
         }
     }
 
-    /// Unmounts, and returns when the last request is answered. If programs still have files open the directory is free at once, and
-    /// the mount ends when they close them.
+    /// Unmounts, and returns when the last request is answered. Programs that still have files open, or work in the directory, do
+    /// not prevent that: from then on they get errors. If somebody else has unmounted already, whatever is mounted on the directory
+    /// since then is left alone.
     ///
     /// # Errors
     /// The system refuses.
@@ -202,20 +224,18 @@ impl Mount {
         let Some(session) = self.session.take() else { return Ok(()) };
         self.files.replica().unwatch(&self.watcher);
         self.shared.set_notifier(None);
+        let is_ours = || stat(&self.path).is_ok_and(|found| found.st_dev == self.device);
         let result = if session.guard.is_finished() {
             session.join()
+        } else if is_ours() {
+            let unmounted = match umount2(&self.path, MntFlags::empty()) {
+                Err(Errno::EBUSY) => umount2(&self.path, MntFlags::MNT_DETACH | MntFlags::MNT_FORCE),
+                other => other,
+            };
+            unmounted.map_err(std::io::Error::from).and_then(|()| session.join())
         } else {
-            match umount2(&self.path, MntFlags::empty()) {
-                Ok(()) => session.join(),
-                Err(nix::errno::Errno::EBUSY) => {
-                    // somebody is inside; who waits for the end of the daemon must not wait for them
-                    umount2(&self.path, MntFlags::MNT_DETACH | MntFlags::MNT_FORCE)?;
-                    drop(session);
-                    Ok(())
-                }
-                // not mounted any more, or not ours to unmount: the session knows how it was mounted
-                Err(_) => session.umount_and_join(),
-            }
+            // it was detached while files were open, and ends when they are closed
+            Ok(())
         };
         self.shared.stop();
         if let Some(invalidator) = self.invalidator.take() {
@@ -233,10 +253,26 @@ impl Drop for Mount {
     }
 }
 
+/// Opens a device to the kernel's FUSE and mounts it on `path`, with the options of the reference.
+///
+/// `fuser` could do that, but unmounts again when it is dropped, whatever is mounted there by then.
+fn mount_device(path: &Path, read_only: bool) -> std::io::Result<OwnedFd> {
+    let device = File::options().read(true).write(true).open(DEVICE)?;
+    let options = format!(
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions,allow_other",
+        device.as_raw_fd(),
+        geteuid(),
+        getegid()
+    );
+    let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    flags.set(MsFlags::MS_RDONLY, read_only);
+    mount(Some(DEVICE), path, Some("fuse"), flags, Some(options.as_str()))?;
+    Ok(device.into())
+}
+
 /// Whether `path` is a mount whose daemon is gone.
 pub fn is_stale(path: &Path) -> bool {
-    std::fs::metadata(path)
-        .is_err_and(|error| error.raw_os_error() == Some(nix::errno::Errno::ENOTCONN as i32))
+    std::fs::metadata(path).is_err_and(|error| error.raw_os_error() == Some(Errno::ENOTCONN as i32))
 }
 
 fn remove_stale(path: &Path) -> Result<(), MountError> {

@@ -305,6 +305,31 @@ fn many_writers_and_readers() {
     );
 }
 
+/// Who unmounts from outside and mounts again at once does not lose the new mount to the end of the old one.
+#[test]
+fn the_end_of_a_mount_spares_the_next_one() {
+    let (Some(mut node), Some(other)) = (Mounted::start(), Mounted::start()) else { return };
+    fs::write(other.path("a"), "x").unwrap();
+    nix::mount::umount2(&node.path(""), nix::mount::MntFlags::empty()).unwrap();
+    let next = Mount::new(other.files.clone(), &node.path(""), &MountOptions::default()).unwrap();
+    let path = node.path("a");
+    node.mount.take().unwrap().unmount().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"x");
+    next.unmount().unwrap();
+    assert!(!path.exists());
+    other.finish();
+}
+
+/// A mount ends when it is asked to, whoever is in it.
+#[test]
+fn open_files_do_not_keep_a_mount() {
+    let Some(node) = Mounted::start() else { return };
+    fs::write(node.path("a"), "x").unwrap();
+    let file = fs::File::open(node.path("a")).unwrap();
+    node.finish();
+    assert_eq!(file.metadata().unwrap_err().raw_os_error(), Some(nix::errno::Errno::ENOTCONN as i32));
+}
+
 #[test]
 fn a_mount_point_must_be_empty_and_is_not_stale() {
     let Some(node) = Mounted::start() else { return };
