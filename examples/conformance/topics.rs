@@ -10,6 +10,7 @@ mod path_to_volume_id;
 mod pmxcfs;
 mod pmxcfs_clog;
 mod pmxcfs_db;
+mod pmxcfs_fsm;
 mod pmxcfs_mount;
 mod pmxcfs_state;
 mod property_string;
@@ -45,6 +46,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "PMXCFS", run: pmxcfs::run },
     Topic { name: "PMXCFS_CLOG", run: pmxcfs_clog::run },
     Topic { name: "PMXCFS_DB", run: pmxcfs_db::run },
+    Topic { name: "PMXCFS_FSM", run: pmxcfs_fsm::run },
     Topic { name: "PROPERTY_STRING", run: property_string::run },
     Topic { name: "PRUNE", run: prune::run },
     Topic { name: "QEMU_COMMAND", run: qemu_command::run },

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bstr::{BStr, BString, ByteSlice};
 
 use crate::checksum;
-use crate::guest::{GuestList, GuestPath};
+use crate::guest::{Conflicts, GuestList, GuestPath};
 use crate::load::Loaded;
 use crate::lock::{LOCK_DIRECTORY, LockTable};
 use crate::observed::Observed;
@@ -82,6 +82,14 @@ pub struct Changed {
     pub name: BString,
     /// Directory and name that it had before, if it was moved.
     pub left: Option<(u64, BString)>,
+}
+
+/// A tree that had to give way to another.
+pub(crate) struct Replaced {
+    /// The tree as it was.
+    pub(crate) before: Tree,
+    /// The other tree has guests with the same id, or files in the place of their directories.
+    pub(crate) has_conflicts: bool,
 }
 
 impl Engine {
@@ -394,6 +402,16 @@ impl Engine {
             }
         }
         Event { removed, changed }
+    }
+
+    /// Puts another tree in the place of this one; the guests and locks follow.
+    pub(crate) fn replace(&mut self, tree: Tree, now: u64) -> Replaced {
+        let before = std::mem::replace(&mut self.tree, tree);
+        self.observed.count_all();
+        let has_conflicts = self.guests.rebuild(&self.tree) != Conflicts::default();
+        self.failed |= has_conflicts;
+        self.locks = LockTable::of(&self.tree, now);
+        Replaced { before, has_conflicts }
     }
 
     /// What a rename leaves behind although its last check refused it: it is counted, and with the reference's defect what was in

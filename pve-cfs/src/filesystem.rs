@@ -31,6 +31,8 @@ pub const WWW_DATA: u32 = 33;
 pub struct FileSystemOptions {
     /// Name of this node, without a domain.
     pub node: String,
+    /// Id of this process, for the cluster log.
+    pub process: u32,
     /// Group that everything belongs to.
     pub group: u32,
     /// Whether the reference's defects are reproduced.
@@ -46,6 +48,7 @@ impl FileSystemOptions {
     pub fn local(node: &str) -> Self {
         Self {
             node: node.to_owned(),
+            process: std::process::id(),
             group: WWW_DATA,
             fidelity: Fidelity::default(),
             clock: Arc::new(SystemClock),
@@ -137,7 +140,7 @@ impl FileSystem {
     pub fn new(loaded: Loaded, store: Option<Store>, options: FileSystemOptions) -> Self {
         let start = options.clock.now();
         let engine = Engine::new(loaded, options.fidelity, start);
-        let status = Status::new(options.node.as_bytes().as_bstr(), start);
+        let status = Status::new(options.node.as_bytes().as_bstr(), options.process, start);
         Self {
             replica: Replica::new(engine, store),
             status: Mutex::new(status),

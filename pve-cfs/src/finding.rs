@@ -267,6 +267,11 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// Whether it is broken by the list of guests, not by the tree itself.
+    pub(crate) const fn is_about_guests(&self) -> bool {
+        matches!(self, Self::DuplicateVmid { .. } | Self::FileAsGuestDirectory { .. })
+    }
+
     /// How bad it is when it is broken.
     pub const fn severity(&self) -> Severity {
         match self {

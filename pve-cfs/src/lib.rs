@@ -63,6 +63,7 @@
 //! | bring files in from a folder, an archive or another database | [`import`](mod@import) |
 //! | mend a database that the daemon refuses, into a new file | [`repair`] |
 //! | get the rows out of a file that SQLite cannot read | [`salvage`](mod@salvage) |
+//! | be one node of a cluster, whatever carries the messages | [`cluster`] |
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -84,6 +85,7 @@ pub mod attributes;
 pub mod check;
 pub mod checksum;
 pub mod clock;
+pub mod cluster;
 pub mod cluster_log;
 pub mod database;
 pub mod diff;

@@ -208,6 +208,17 @@ fn is_entry(packed: &[u8]) -> bool {
         && packed.len() <= MAX_ENTRY_SIZE
 }
 
+/// Whether `packed` is a whole entry, and each of its four texts ends in NUL.
+pub(crate) fn is_sound(packed: &[u8]) -> bool {
+    let lengths = packed.get(37..40).unwrap_or_default().iter().map(|length| usize::from(*length));
+    let mut end = ENTRY_HEAD;
+    is_entry(packed)
+        && lengths.chain([word(packed, 40) as usize]).all(|length| {
+            end += length;
+            length > 0 && packed.get(end - 1) == Some(&0)
+        })
+}
+
 fn key(entry: &[u8]) -> Key {
     Key { time: word(entry, 12), node: long(entry, 16), uid: word(entry, 8) }
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The operations that change the tree, as values: what nodes of a cluster send to each other, and all apply alike.
 
+use crate::filesystem::tree_path;
+use crate::refusal::Refusal;
+
 /// A change that somebody asks for. Paths are relative to the root, without a leading slash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -48,6 +51,23 @@ pub enum Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
+    /// The same with paths as the tree has them, of an operation with paths as programs address them.
+    ///
+    /// # Errors
+    /// [`Refusal::Root`] and [`Refusal::Virtual`]: what is no part of the tree, or not to be changed.
+    pub(crate) fn in_tree(&self) -> Result<Self, Refusal> {
+        Ok(match *self {
+            Self::MakeDirectory { path } => Self::MakeDirectory { path: tree_path(path)? },
+            Self::Create { path } => Self::Create { path: tree_path(path)? },
+            Self::Write { path, offset, data, truncate } => {
+                Self::Write { path: tree_path(path)?, offset, data, truncate }
+            }
+            Self::Delete { path } => Self::Delete { path: tree_path(path)? },
+            Self::Rename { from, to } => Self::Rename { from: tree_path(from)?, to: tree_path(to)? },
+            Self::SetTime { path, mtime } => Self::SetTime { path: tree_path(path)?, mtime },
+        })
+    }
+
     /// Path of what is changed; of a rename, where it is before.
     pub const fn path(&self) -> &'a [u8] {
         match *self {

@@ -26,6 +26,7 @@ use crate::refusal::Refusal;
 use crate::replica::Watcher;
 use crate::row::Content;
 use crate::schema::{BLOCK_SIZE, EntryType, MAX_FILE_SIZE};
+use crate::tree::Tree;
 use crate::virtual_file::VirtualFile;
 use crate::virtual_text::VirtualTexts;
 use listing::Listing;
@@ -141,6 +142,24 @@ impl Watcher for Shared {
 
     fn attributes_changed(&self) {
         self.forget_later(Stale::Everything);
+    }
+
+    fn replaced(&self, before: &Tree) {
+        let mut known = self.known();
+        let engine = self.files.replica().engine();
+        for entry in before.entries() {
+            let now = engine.tree().by_inode(entry.inode());
+            if now.is_none()
+                && !entry.is_directory()
+                && let Some(known) = known.get_mut(&entry.inode())
+            {
+                known.orphan = Some(Orphan { content: entry.shared_content(), mtime: entry.mtime() });
+            }
+        }
+        for entry in before.entries().into_iter().chain(engine.tree().entries()) {
+            self.forget_later(Stale::Name(self.ids.of_inode(entry.parent()), entry.name().to_owned()));
+            self.forget_later(Stale::Node(self.ids.of_inode(entry.inode())));
+        }
     }
 }
 

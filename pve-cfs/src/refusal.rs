@@ -105,6 +105,15 @@ pub enum Refusal {
     /// The database did not take the change.
     #[error("the database did not take the change: {0}")]
     Database(#[from] rusqlite::Error),
+    /// The connection to the cluster was lost while the change was on its way; it may have been applied or not.
+    #[error("the connection to the cluster was lost: look whether the change was made, and try again")]
+    Disconnected,
+    /// The cluster delivered the change, but it was not applied: the quorum was lost before.
+    #[error("the change was delivered, but not applied, and this node leaves its group")]
+    NotApplied,
+    /// A change that names no path.
+    #[error("the change names no path")]
+    NoPath,
     /// A value of the status store is too long.
     #[error("a status value can have 32768 bytes at most")]
     StatusTooBig,
@@ -136,10 +145,11 @@ impl Refusal {
             Self::ParentIsFile | Self::IsDirectory => Errno::ENOTDIR,
             Self::Exists | Self::VmidTaken { .. } => Errno::EEXIST,
             Self::NotEmpty | Self::RenameNotEmpty => Errno::ENOTEMPTY,
-            Self::RenameBelowItself => Errno::EINVAL,
+            Self::RenameBelowItself | Self::NoPath => Errno::EINVAL,
             Self::TooBig | Self::StatusTooBig => Errno::EFBIG,
             Self::StatusText { .. } => Errno::ENOMEM,
-            Self::FixedAttributes => Errno::EPERM,
+            Self::FixedAttributes | Self::NotApplied => Errno::EPERM,
+            Self::Disconnected => Errno::EBUSY,
             Self::ReadOnly => Errno::EROFS,
             Self::Database(error) => match error.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DiskFull) => Errno::ENOSPC,

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tree together with its database: operations are applied to both, one after the other.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::checksum;
 use crate::engine::{Change, Engine, Event};
+use crate::load::Loaded;
 use crate::operation::{Operation, Origin};
 use crate::refusal::Refusal;
+use crate::row::Row;
 use crate::store::Store;
+use crate::tree::Tree;
 
 /// One node's copy of the cluster file system.
 ///
@@ -27,6 +32,9 @@ pub trait Watcher: Send + Sync + std::fmt::Debug {
 
     /// The permission bits of everything changed, with the quorum.
     fn attributes_changed(&self);
+
+    /// The whole tree was replaced by another; `before` is as it was.
+    fn replaced(&self, before: &Tree);
 }
 
 /// An operation, and on which entry its author means it to be.
@@ -72,6 +80,39 @@ impl Replica {
             watcher.changed(&event);
         }
         Ok(())
+    }
+
+    /// Takes over the tree of another node: of the own entries those in `kept` stay, unless `rows` has newer ones. The result must have
+    /// the index `index`.
+    ///
+    /// # Errors
+    /// It has not, breaks a rule of loading, or the database does not take it: everything is as before. Or two guests have the same id:
+    /// then it was taken over. In all cases the error flag is set.
+    pub(crate) fn take_over(
+        &self,
+        kept: &HashSet<u64>,
+        rows: &[Row],
+        index: &[u8],
+        now: u64,
+    ) -> Result<(), Refusal> {
+        let store = self.store.as_ref().ok_or(Refusal::ReadOnly)?;
+        let store = store.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |loaded: &Loaded| {
+            loaded.refusals.iter().all(|finding| finding.rule.is_about_guests())
+                && checksum::index(&loaded.tree) == index
+        };
+        let taken = store.take_over(kept, rows, fits).map_err(Refusal::from);
+        let replaced = match taken.and_then(|loaded| loaded.ok_or(Refusal::Failed)) {
+            Ok(loaded) => self.engine_mut().replace(loaded.tree, now),
+            Err(refusal) => {
+                self.engine_mut().fail();
+                return Err(refusal);
+            }
+        };
+        for watcher in self.watchers.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            watcher.replaced(&replaced.before);
+        }
+        if replaced.has_conflicts { Err(Refusal::Failed) } else { Ok(()) }
     }
 
     fn plan<'a>(&self, request: &Request<'a>, origin: Origin) -> Result<Change<'a>, Refusal> {

@@ -61,10 +61,10 @@ pub struct Status {
 }
 
 impl Status {
-    /// The status of the node `node` right after its start at `now`.
-    pub fn new(node: &BStr, now: u64) -> Self {
+    /// The status of the node `node` right after the start of its process `process` at `now`.
+    pub fn new(node: &BStr, process: u32, now: u64) -> Self {
         let mut log = ClusterLog::new(node.to_owned());
-        log.log(b"root", b"cluster", 6, b"starting cluster log", std::process::id(), now as u32);
+        log.log(b"root", b"cluster", 6, b"starting cluster log", process, now as u32);
         Self {
             node: node.to_owned(),
             cluster: None,
@@ -83,6 +83,22 @@ impl Status {
     /// # Errors
     /// The value is too long, or not what the key asks for.
     pub fn set(&mut self, key: &[u8], value: &[u8], now: u64) -> Result<(), Refusal> {
+        let node = self.node.clone();
+        self.set_at(&node, key, value, now)
+    }
+
+    /// What the node with this id says of itself: as [`set`](Self::set), but what does not fit is passed over, and so is a node that
+    /// the cluster does not have.
+    pub fn set_of(&mut self, node: u32, key: &[u8], value: &[u8], now: u64) {
+        let member =
+            self.cluster.as_ref().and_then(|cluster| cluster.nodes.iter().find(|known| known.id == node));
+        if let Some(name) = member.map(|member| member.name.clone()) {
+            // the sender cannot be told
+            let _ = self.set_at(&name, key, value, now);
+        }
+    }
+
+    fn set_at(&mut self, node: &BString, key: &[u8], value: &[u8], now: u64) -> Result<(), Refusal> {
         if value.len() > MAX_VALUE {
             return Err(Refusal::StatusTooBig);
         }
@@ -92,19 +108,37 @@ impl Status {
             self.rrd.insert(rrd_key.into(), (now, text.to_vec()));
         } else if key == "nodeip" {
             let address = status_text(value, 255)?.as_bstr().to_owned();
-            if self.addresses.get(&self.node) != Some(&address) {
-                self.addresses.insert(self.node.clone(), address);
+            if self.addresses.get(node) != Some(&address) {
+                self.addresses.insert(node.clone(), address);
                 self.cluster_version = self.cluster_version.wrapping_add(1);
             }
         } else if value.is_empty() {
-            self.local.remove(key);
-        } else if let Some(old) = self.local.get_mut(key) {
-            old.version = old.version.wrapping_add(1);
-            old.bytes = value.to_vec();
+            let table = if *node == self.node { Some(&mut self.local) } else { self.others.get_mut(node) };
+            table.and_then(|table| table.remove(key));
         } else {
-            self.local.insert(key.to_owned(), Value { version: 0, bytes: value.to_vec() });
+            let table = if *node == self.node {
+                &mut self.local
+            } else {
+                self.others.entry(node.clone()).or_default()
+            };
+            if let Some(old) = table.get_mut(key) {
+                old.version = old.version.wrapping_add(1);
+                old.bytes = value.to_vec();
+            } else {
+                table.insert(key.to_owned(), Value { version: 0, bytes: value.to_vec() });
+            }
         }
         Ok(())
+    }
+
+    /// The keys of this node with their values.
+    pub fn values(&self) -> impl Iterator<Item = (&BStr, &[u8])> {
+        self.local.iter().map(|(key, value)| (key.as_bstr(), value.bytes.as_slice()))
+    }
+
+    /// The address of this node, as it said itself.
+    pub fn address(&self) -> Option<&BStr> {
+        self.addresses.get(&self.node).map(|address| address.as_bstr())
     }
 
     /// The value of `key` of the node `node`; an empty name means this node.
@@ -117,9 +151,28 @@ impl Status {
         Some(&table.get(key.as_bstr())?.bytes)
     }
 
-    /// Describes the cluster anew.
-    pub fn set_cluster(&mut self, cluster: Option<ClusterInfo>) {
+    /// Describes the cluster anew. Whether nodes are online, and what is known of them, is carried over by their ids.
+    pub fn set_cluster(&mut self, mut cluster: Option<ClusterInfo>) {
+        let before = self.cluster.take();
+        let mut tables = std::mem::take(&mut self.others);
+        for node in cluster.iter_mut().flat_map(|cluster| &mut cluster.nodes) {
+            let known = before.iter().flat_map(|before| &before.nodes).find(|known| known.id == node.id);
+            if let Some(known) = known {
+                node.online = known.online;
+                if let Some(table) = tables.remove(&known.name) {
+                    self.others.insert(node.name.clone(), table);
+                }
+            }
+        }
         self.cluster = cluster;
+        self.cluster_version = self.cluster_version.wrapping_add(1);
+    }
+
+    /// Says which nodes take part at the moment, by their ids.
+    pub fn set_online(&mut self, is_online: impl Fn(u32) -> bool) {
+        for node in self.cluster.iter_mut().flat_map(|cluster| &mut cluster.nodes) {
+            node.online = is_online(node.id);
+        }
         self.cluster_version = self.cluster_version.wrapping_add(1);
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A database opened for change, and changes as transactions.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -213,6 +214,35 @@ impl Store {
         }
         transaction.commit()?;
         Ok(version)
+    }
+
+    /// Deletes the rows whose inodes are not in `kept`, writes `rows`, and loads the result, as one transaction. `None` if it does not
+    /// `fit`; then the database is as it was before.
+    ///
+    /// # Errors
+    /// What SQLite says; the database is as it was before.
+    pub(crate) fn take_over(
+        &self,
+        kept: &HashSet<u64>,
+        rows: &[Row],
+        fits: impl FnOnce(&Loaded) -> bool,
+    ) -> rusqlite::Result<Option<Loaded>> {
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+        for own in row::read_all(&transaction)? {
+            if !kept.contains(&own.inode) {
+                transaction.prepare_cached(DELETE)?.execute([own.inode as i64])?;
+            }
+        }
+        for row in rows {
+            self.put(row)?;
+        }
+        let loaded = load::load(&row::read_all(&transaction)?);
+        if !fits(&loaded) {
+            transaction.rollback()?;
+            return Ok(None);
+        }
+        transaction.commit()?;
+        Ok(Some(loaded))
     }
 
     /// All rows as they are in the database now.

@@ -102,42 +102,5 @@ fn shown(text: &[u8], expected: &Value) -> Value {
 /// `bytes` in the way in which the case writes the same bytes, which may split a run of zeros differently.
 fn hex_as(expected: &Value, bytes: &[u8]) -> String {
     let text = expected.as_str().unwrap_or_default();
-    let mut same = Vec::with_capacity(bytes.len());
-    for token in text.split(' ') {
-        match token.strip_prefix('*').map(str::parse::<usize>) {
-            Some(zeros) => same.resize(same.len() + zeros.unwrap_or_default(), 0),
-            None => same.extend(
-                token
-                    .as_bytes()
-                    .chunks(2)
-                    .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()),
-            ),
-        }
-    }
-    if same == bytes { text.to_owned() } else { zero_run_hex(bytes) }
-}
-
-/// Hexadecimal digits, with runs of 16 or more zero bytes as `*N` between blanks.
-fn zero_run_hex(bytes: &[u8]) -> String {
-    let mut tokens: Vec<String> = Vec::new();
-    let mut plain = String::new();
-    let mut rest = bytes;
-    while let Some(first) = rest.first() {
-        let zeros = rest.iter().take_while(|byte| **byte == 0).count();
-        if zeros >= 16 {
-            if !plain.is_empty() {
-                tokens.push(std::mem::take(&mut plain));
-            }
-            tokens.push(format!("*{zeros}"));
-            rest = &rest[zeros..];
-        } else {
-            let step = zeros.max(1);
-            plain.push_str(&state::hex(if zeros == 0 { std::slice::from_ref(first) } else { &rest[..step] }));
-            rest = &rest[step..];
-        }
-    }
-    if !plain.is_empty() {
-        tokens.push(plain);
-    }
-    tokens.join(" ")
+    if state::from_zero_run_hex(text) == bytes { text.to_owned() } else { state::zero_run_hex(bytes) }
 }

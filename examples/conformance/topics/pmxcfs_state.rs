@@ -159,3 +159,45 @@ pub(crate) fn names(mut names: Vec<BString>, dots: bool) -> Value {
     names.sort();
     names.iter().map(|name| string(name)).collect::<Vec<_>>().into()
 }
+
+/// Hexadecimal digits, with runs of 16 or more zero bytes as `*N` between blanks.
+pub(crate) fn zero_run_hex(bytes: &[u8]) -> String {
+    let mut tokens: Vec<String> = Vec::new();
+    let mut plain = String::new();
+    let mut rest = bytes;
+    while let Some(first) = rest.first() {
+        let zeros = rest.iter().take_while(|byte| **byte == 0).count();
+        if zeros >= 16 {
+            if !plain.is_empty() {
+                tokens.push(std::mem::take(&mut plain));
+            }
+            tokens.push(format!("*{zeros}"));
+            rest = &rest[zeros..];
+        } else {
+            let step = zeros.max(1);
+            plain.push_str(&hex(if zeros == 0 { std::slice::from_ref(first) } else { &rest[..step] }));
+            rest = &rest[step..];
+        }
+    }
+    if !plain.is_empty() {
+        tokens.push(plain);
+    }
+    tokens.join(" ")
+}
+
+/// The bytes of such digits.
+pub(crate) fn from_zero_run_hex(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for token in text.split(' ') {
+        match token.strip_prefix('*').map(str::parse::<usize>) {
+            Some(zeros) => bytes.resize(bytes.len() + zeros.unwrap_or_default(), 0),
+            None => bytes.extend(
+                token
+                    .as_bytes()
+                    .chunks(2)
+                    .filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()),
+            ),
+        }
+    }
+    bytes
+}
