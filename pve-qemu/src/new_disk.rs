@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `STORAGE:SIZE` | a volume of SIZE GiB is allocated; for `efidisk0` one for the firmware's variables, for `tpmstate0` one of 4 MiB |
 //! | `STORAGE:0,import-from=SOURCE` | a volume is allocated and filled from a volume or file |
+//! | `STORAGE:0,import-from=STORAGE:import/NAME.ova/DISK` | the same; the disk is read where it is, without a working storage |
 //! | `STORAGE:cloudinit` | a volume for a cloud-init image is allocated |
 //! | a volume id, or a path below `/dev` | it is there already: its size is noted |
 //! | another path | as the volume at this path |
@@ -17,7 +18,7 @@ use pve_config::guest::{GuestKind, VmConfig, VmSection, is_cloudinit_volume};
 use pve_config::rule::ValueError;
 use pve_config::vm::{self, Bus, Drive, DriveId, Media, MsCert};
 use pve_storage::{Feature, Storage};
-use pve_volid::{ImageFormat, StorageId, VmId, VolumeIdRef, VolumeType};
+use pve_volid::{ImageFormat, StorageId, VmId, VolumeFormat, VolumeIdRef, VolumeType};
 
 use crate::cloudinit::{VOLUME_KIB, volume_format, volume_name};
 use crate::disk;
@@ -158,7 +159,7 @@ pub enum Misuse {
     Empty,
     /// A cloud-init image is made, not imported.
     CloudInit,
-    /// It is a virtual appliance, or lies inside one.
+    /// It is a virtual appliance as a whole.
     Appliance,
 }
 
@@ -175,9 +176,9 @@ impl fmt::Display for Misuse {
             Misuse::CloudInit => {
                 f.write_str("a cloud-init image is not imported; write STORAGE:cloudinit for a new one")
             }
-            Misuse::Appliance => f.write_str(
-                "disks of a virtual appliance are not taken out of it; extract the disk, and import its file",
-            ),
+            Misuse::Appliance => {
+                f.write_str("a virtual appliance is no disk; name a disk in it: STORAGE:import/NAME.ova/DISK")
+            }
         }
     }
 }
@@ -416,24 +417,28 @@ impl<'a> NewDisks<'a> {
         }
         let target = self.target(storage)?;
         if source.starts_with(b"/") {
-            return self.import_file(drive, source, target);
+            return self.import_file(drive, source, target, None);
         }
         self.import_volume(id, drive, source, target, main)
     }
 
+    /// Imports something that belongs to nobody; in the format `preferred` if the option names none and the storage has
+    /// it.
     fn import_file(
         &mut self,
         drive: &Drive<'_>,
         source: &BStr,
         target: &Storage,
+        preferred: Option<ImageFormat>,
     ) -> Result<Made, NewDiskError> {
         let volumes = self.node.volumes;
         let (size, _) = volumes.size(source)?;
         if size == 0 {
             return Err(NewDiskError::Use { file: source.to_owned(), reason: Misuse::Empty });
         }
-        let option = drive.format.and_then(|format| known_format(target, format).ok());
-        let format = option.unwrap_or(target.default_format());
+        let wanted = drive.format.and_then(image_format).or(preferred);
+        let format = wanted.filter(|wanted| target.formats().contains(wanted));
+        let format = format.unwrap_or(target.default_format());
         #[expect(clippy::cast_precision_loss, reason = "disks are far smaller than 2^53 bytes")]
         let volume = self.allocate(target, format, None, size as f64 / 1024.0)?;
         let sparse = disk::can(self.node, volume.as_bstr(), Feature::SparseInit, None);
@@ -457,14 +462,22 @@ impl<'a> NewDisks<'a> {
             VolumeType::Images | VolumeType::Import => {}
             other => return misuse(Misuse::Content(other)),
         }
-        if volume.format.image().is_none() {
-            return misuse(Misuse::Appliance);
-        }
+        let member = match volume.format {
+            VolumeFormat::Image(_) => None,
+            VolumeFormat::OvaMember(format) => Some(format),
+            _ => return misuse(Misuse::Appliance),
+        };
         if is_cloudinit_volume(source) {
             return misuse(Misuse::CloudInit);
         }
         if self.node.volumes.size(source)?.0 == 0 {
             return misuse(Misuse::Empty);
+        }
+        if let Some(format) = member {
+            return Ok(Made {
+                becomes_base: false,
+                ..self.import_file(drive, source, target, Some(format))?
+            });
         }
         let origin = self.origin(source)?;
         let copy = DiskCopy {

@@ -5,6 +5,7 @@
 //! An operation is written once, against [`Node`]. What stands behind it decides what happens: the real node changes
 //! it, a plan notes what would change, a test looks.
 
+mod appliance;
 #[cfg(feature = "database")]
 mod database;
 #[cfg(unix)]

@@ -5,10 +5,12 @@ use bstr::{BStr, BString, ByteSlice};
 use pve_config::guest::{VmConfig, is_cloudinit_volume};
 use pve_storage::{Command, Hints, Image, Session, Storages};
 use pve_volid::{
-    Digits, ImageFormat, StorageId, StorageType, VmId, VolumeFormat, VolumeId, VolumeIdRef, Wanted,
+    Digits, ImageFormat, StorageId, StorageType, VmId, VolumeFormat, VolumeId, VolumeIdRef, VolumeType,
+    Wanted,
 };
 use serde_json::{Value, json};
 
+use super::appliance::{self, Member};
 use super::{CopyOptions, ListedVolume, Volumes, WorldError};
 use crate::cloudinit::{Resolver, write_images};
 
@@ -32,6 +34,27 @@ struct Place {
     is_zfs: bool,
     /// Keeps snapshots inside the image.
     has_inner_snapshots: bool,
+    /// Where in the file it is, if that is an appliance.
+    member: Option<Member>,
+}
+
+impl Place {
+    /// A file or device of the host.
+    fn of_path(path: BString, format: ImageFormat) -> Self {
+        Place { path, format, is_zfs: false, has_inner_snapshots: false, member: None }
+    }
+
+    /// What QEMU opens, as a node of its block layer.
+    fn node(&self) -> Value {
+        let file = json!({ "driver": "file", "filename": self.path.to_str_lossy() });
+        let file = match self.member {
+            Some(Member { offset, size }) => {
+                json!({ "driver": "raw", "offset": offset, "size": size, "file": file })
+            }
+            None => file,
+        };
+        json!({ "driver": self.format.as_str(), "file": file })
+    }
 }
 
 impl<'a> StoredVolumes<'a> {
@@ -57,30 +80,69 @@ impl<'a> StoredVolumes<'a> {
     fn place(&self, volume: &BStr, snapshot: Option<&BStr>) -> Result<Place, WorldError> {
         if volume.starts_with(b"/") {
             let (_, format) = self.size(volume)?;
-            let path = volume.to_owned();
-            return Ok(Place { path, format, is_zfs: false, has_inner_snapshots: false });
+            return Ok(Place::of_path(volume.to_owned(), format));
         }
         let id = VolumeIdRef::from_bytes(volume).map_err(pve_storage::Error::from)?;
         let storage = self.session.storages().require(id.storage().as_str())?;
-        let format = storage.volume(id.volname())?.format.image().unwrap_or(ImageFormat::Raw);
+        let format = storage.volume(id.volname())?.format;
+        if let VolumeFormat::OvaMember(format) = format {
+            return self.place_in_appliance(volume, format);
+        }
+        let format = format.image().unwrap_or(ImageFormat::Raw);
         let has_inner_snapshots = format == ImageFormat::Qcow2 && !storage.has_volume_chains();
         let snapshot = snapshot.filter(|_| !has_inner_snapshots);
         self.session.activate_volumes(&[volume], snapshot, Hints::default())?;
         let path = self.session.path(volume, snapshot)?;
         let is_zfs = storage.storage_type() == Some(StorageType::ZfsPool);
-        Ok(Place { path, format, is_zfs, has_inner_snapshots })
+        Ok(Place { path, format, is_zfs, has_inner_snapshots, member: None })
+    }
+
+    /// A disk in an appliance, which is an archive: it need not be taken out to be read.
+    fn place_in_appliance(&self, volume: &BStr, format: ImageFormat) -> Result<Place, WorldError> {
+        if let Ok(id) = VolumeIdRef::from_bytes(volume) {
+            self.session.activate_storage(id.storage().as_str())?;
+        }
+        let path = self.session.path(volume, None)?;
+        let missing = || WorldError::Other(format!("there is no volume {volume}"));
+        let (archive, name) = path.rsplit_once_str("/").ok_or_else(missing)?;
+        let failed = |error: std::io::Error| WorldError::File {
+            path: archive.as_bstr().to_string(),
+            reason: error.to_string(),
+        };
+        let member = appliance::find(archive.as_bstr(), name.as_bstr()).map_err(failed)?;
+        let member = Some(member.ok_or_else(missing)?);
+        Ok(Place { member, ..Place::of_path(archive.into(), format) })
+    }
+
+    /// Size and format of something to import. It comes from outside, so it must not refer to other files, whose content
+    /// would be imported with it.
+    fn size_to_import(&self, volume: &BStr) -> Result<(u64, ImageFormat), WorldError> {
+        let place = self.place(volume, None)?;
+        let (info, size) = self.info(BString::from(format!("json:{}", place.node())).as_bstr())?;
+        match appliance::foreign_file(&info) {
+            None => Ok((size, place.format)),
+            Some(other) => Err(WorldError::Other(format!(
+                "{volume} refers to another file ({other}); convert it to an image that stands alone first"
+            ))),
+        }
     }
 
     /// Asks `qemu-img` about a file or device.
     fn ask_about(&self, path: &BStr) -> Result<(u64, ImageFormat), WorldError> {
+        let (info, size) = self.info(path)?;
+        let format = info["format"].as_str().and_then(|text| ImageFormat::from_bytes(text.as_bytes()));
+        Ok((size, format.unwrap_or(ImageFormat::Raw)))
+    }
+
+    /// What `qemu-img` says of a file or device, and the size that a guest sees.
+    fn info(&self, path: &BStr) -> Result<(Value, u64), WorldError> {
         let command = Command::query(QEMU_IMG).args(["info", "--output=json"]).operand(path);
         let output = self.session.ask(&command)?;
         let complaint =
             || WorldError::Other(format!("{path}: qemu-img cannot tell its size: {}", output.complaint()));
         let info: Value = serde_json::from_slice(&output.stdout).map_err(|_| complaint())?;
         let size = info["virtual-size"].as_u64().ok_or_else(complaint)?;
-        let format = info["format"].as_str().and_then(|text| ImageFormat::from_bytes(text.as_bytes()));
-        Ok((size, format.unwrap_or(ImageFormat::Raw)))
+        Ok((info, size))
     }
 
     fn convert(&self, source: &[BString], target: &Place, options: CopyOptions) -> Result<(), WorldError> {
@@ -119,7 +181,14 @@ impl Volumes for StoredVolumes<'_> {
             return self.ask_about(volume);
         }
         let id = VolumeIdRef::from_bytes(volume).map_err(pve_storage::Error::from)?;
-        let named = self.session.storages().require(id.storage().as_str())?.volume(id.volname())?.format;
+        let storage = self.session.storages().require(id.storage().as_str())?;
+        let (named, vtype) = {
+            let volume = storage.volume(id.volname())?;
+            (volume.format, volume.vtype)
+        };
+        if vtype == VolumeType::Import {
+            return self.size_to_import(volume);
+        }
         let info = self.session.size_info(volume)?;
         if info.size == 0 {
             return Err(WorldError::Other(format!(
@@ -192,13 +261,10 @@ impl Volumes for StoredVolumes<'_> {
         match options.limit {
             // the source is seen through a window of that size
             Some(limit) => {
-                let file = json!({
-                    "driver": from.format.as_str(),
-                    "file": { "driver": "file", "filename": from.path.to_str_lossy() },
-                });
-                let window = json!({ "driver": "raw", "size": limit, "file": file });
+                let window = json!({ "driver": "raw", "size": limit, "file": from.node() });
                 arguments.push(format!("json:{window}").into());
             }
+            None if from.member.is_some() => arguments.push(format!("json:{}", from.node()).into()),
             None => {
                 arguments.extend(["-f", from.format.as_str()].map(BString::from));
                 arguments.push(from.path);
