@@ -246,7 +246,7 @@ impl Hotplug<'_> {
             b"tablet" => self.needs(HotplugFeature::Usb, |work| work.plug(key, &work.config.main)),
             b"vcpus" => self.needs(HotplugFeature::Cpu, |work| {
                 let (from, to) = (work.vcpus(), work.most_cpus());
-                work.tell(&MachineChange::Cpus { from, to, configured: None })
+                work.tell(&MachineChange::Cpus { from, to, configured: None, section: &work.config.main })
             }),
             b"balloon" if !self.has_balloon() => Ok(Outcome::Later),
             b"balloon" => {
@@ -288,7 +288,12 @@ impl Hotplug<'_> {
                 }
                 self.needs(HotplugFeature::Cpu, |work| {
                     let from = work.vcpus();
-                    work.tell(&MachineChange::Cpus { from, to: wanted, configured: Some(wanted) })
+                    work.tell(&MachineChange::Cpus {
+                        from,
+                        to: wanted,
+                        configured: Some(wanted),
+                        section: &work.config.main,
+                    })
                 })
             }
             b"balloon" => {

@@ -362,6 +362,8 @@ pub enum MachineChange<'a> {
         to: u64,
         /// The number that the option `vcpus` gives; `None`: all that there are places for.
         configured: Option<u64>,
+        /// The options of the VM.
+        section: &'a VmSection<'a>,
     },
     /// Plugs or unplugs memory.
     Memory {

@@ -55,6 +55,7 @@ mod machines;
 mod mirror;
 mod operation;
 mod pid_file;
+mod plug;
 mod processes;
 mod rehearsed;
 mod saved_state;

@@ -12,6 +12,8 @@
     reason = "a failed step fails the test"
 )]
 
+#[path = "power_ground/hotplug.rs"]
+mod hotplug;
 mod power_ground;
 
 use std::cell::Cell;

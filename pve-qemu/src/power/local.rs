@@ -95,7 +95,7 @@ impl<'a> LocalProcesses<'a> {
         let dialect = Dialect::default();
         LocalProcesses {
             scopes: run_dir.is_reference() && has_systemd(),
-            machines: LocalMachines::new(run_dir.clone(), volumes, dialect),
+            machines: LocalMachines::new(run_dir.clone(), volumes, dialect).with_facts(facts.clone()),
             listener: Box::new(|_| {}),
             run_dir,
             facts,
@@ -109,7 +109,8 @@ impl<'a> LocalProcesses<'a> {
     #[must_use]
     pub fn with_dialect(mut self, dialect: Dialect) -> Self {
         self.dialect = dialect;
-        self.machines = LocalMachines::new(self.run_dir.clone(), self.volumes, dialect);
+        let machines = LocalMachines::new(self.run_dir.clone(), self.volumes, dialect);
+        self.machines = machines.with_facts(self.facts.clone());
         self
     }
 

@@ -4,15 +4,21 @@
 use std::time::Duration;
 
 use bstr::{BString, ByteSlice};
+use pve_config::guest::{VmConfig, VmSection};
 use pve_volid::VmId;
 use serde_json::{Value, json};
 
+use super::dialect::{Surroundings, adapt};
 use super::pid_file::Process;
-use super::{Dialect, RunDir, mirror, saved_state};
+use super::{Dialect, RunDir, mirror, plug, saved_state};
 use crate::agent::GuestAgent;
+use crate::builder::{Builder, Options};
+use crate::error::CommandError;
+use crate::host::Host;
 use crate::node::{MachineChange, Machines, Volumes, WorldError};
 use crate::qmp::{Qmp, QmpError, patience};
 use crate::snapshot::RunningMachine;
+use crate::version::{MachineVersion, highest_revision};
 
 /// The machines that run on this host, by the files of a run directory.
 ///
@@ -26,13 +32,22 @@ pub struct LocalMachines<'a> {
     run_dir: RunDir,
     volumes: &'a dyn Volumes,
     dialect: Dialect,
+    facts: Option<Host>,
 }
 
 impl<'a> LocalMachines<'a> {
     /// The machines of a run directory. `volumes` tells where the targets of copies are.
     #[must_use]
     pub fn new(run_dir: RunDir, volumes: &'a dyn Volumes, dialect: Dialect) -> Self {
-        LocalMachines { run_dir, volumes, dialect }
+        LocalMachines { run_dir, volumes, dialect, facts: None }
+    }
+
+    /// The same with facts of the host, from which the arguments of devices are computed; without, the host is asked when a
+    /// device changes.
+    #[must_use]
+    pub fn with_facts(mut self, facts: Host) -> Self {
+        self.facts = Some(facts);
+        self
     }
 
     /// The run directory.
@@ -88,6 +103,34 @@ impl<'a> LocalMachines<'a> {
     }
 }
 
+impl LocalMachines<'_> {
+    /// The arguments that a VM would be started with, if these were its options and the machine of the same version as that
+    /// which runs.
+    pub(super) fn arguments(&self, vmid: VmId, section: &VmSection<'_>) -> Result<Vec<BString>, WorldError> {
+        let failed = |error: CommandError| WorldError::Config { vmid, reason: error.to_string() };
+        let mut facts = self.facts.clone().unwrap_or_else(Host::probe);
+        let mut machine = self.running_machine(vmid)?.machine;
+        if self.dialect == Dialect::Stock
+            && let Some(version) = MachineVersion::of_type(&machine).filter(|_| !machine.contains_str("+pve"))
+        {
+            // the revision that was left out when it was started
+            machine.extend_from_slice(
+                format!("+pve{}", highest_revision(version.major, version.minor)).as_bytes(),
+            );
+        }
+        let mut config = VmConfig::new();
+        config.main = section.borrowed();
+        let options = Options { force_machine: Some(machine.as_bstr()), ..Options::default() };
+        let storages = self.volumes.storages();
+        let consulted = Builder::new(&facts, storages).consulted(vmid, &config, &options);
+        facts.probe_paths(consulted.iter().map(String::as_str));
+        let command = Builder::new(&facts, storages).build(vmid, &config, &options).map_err(failed)?;
+        let around =
+            Surroundings { exists: &|path| path.exists(), has_event_daemon: true, arch: &facts.arch };
+        Ok(adapt(&command, self.dialect, &self.run_dir, around).arguments)
+    }
+}
+
 /// The machine type that another is an alias of, with the revision that came with the alias.
 fn versioned(machine: &BString, known: &Value) -> Option<BString> {
     let at = machine.find("+pve").unwrap_or(machine.len());
@@ -126,14 +169,17 @@ impl Machines for LocalMachines<'_> {
         qmp.execute(command, arguments).map_err(failed)
     }
 
+    fn machine_version(&self, vmid: VmId) -> Option<MachineVersion> {
+        let running = RunningMachine::of_arguments(self.process(vmid)?.arguments())?;
+        MachineVersion::of_type(&running.machine)
+    }
+
     fn change(&self, vmid: VmId, change: &MachineChange<'_>) -> Result<(), WorldError> {
         match change {
             MachineChange::Mirror { key, target, switch, .. } => {
                 mirror::mirror(self, self.volumes, vmid, key, target, *switch)
             }
-            other => Err(WorldError::Other(format!(
-                "cannot {other} while VM {vmid} runs; stop it and start it again"
-            ))),
+            other => plug::change(self, vmid, other),
         }
     }
 }
