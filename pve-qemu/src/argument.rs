@@ -5,19 +5,58 @@
 //! all arguments share one buffer and the reasons are small copies, so the memory costs little more than a plain
 //! vector of strings would.
 
+use std::fmt;
+
 use bstr::{BStr, ByteSlice};
 
 use crate::origin::Origin;
 
 /// A vector of arguments, each with the reasons for its parts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Arguments {
     text: Vec<u8>,
     /// Where each argument ends in `text`; it begins where the one before ends.
     ends: Vec<u32>,
-    /// From which offset of `text` on which reason holds, ascending; every argument begins with a mark.
-    marks: Vec<(u32, Origin)>,
+    /// From which offset of `text` on which reason holds, as its place in `origins`, ascending; every argument begins with
+    /// a mark.
+    marks: Vec<(u32, u32)>,
+    /// The reasons. There are far fewer than marks, and they are large.
+    origins: Vec<Origin>,
+    /// Places in `origins` of reasons that were given before, by [`Origin::slot`], plus one.
+    recent: [u16; RECENT],
 }
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Arguments::with_capacity(0, 0)
+    }
+}
+
+/// Arguments are equal if their texts and all reasons are.
+impl PartialEq for Arguments {
+    fn eq(&self, other: &Self) -> bool {
+        let reason = |list: &Self, at: u32| list.origins.get(at as usize).copied().unwrap_or_default();
+        self.text == other.text
+            && self.ends == other.ends
+            && self.marks.len() == other.marks.len()
+            && self
+                .marks
+                .iter()
+                .zip(&other.marks)
+                .all(|(mine, theirs)| mine.0 == theirs.0 && reason(self, mine.1) == reason(other, theirs.1))
+    }
+}
+
+impl Eq for Arguments {}
+
+impl fmt::Debug for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// Slots for the reasons that were given last: most come back soon, and are found there at once.
+const RECENT: usize = 64;
 
 impl Arguments {
     /// Number of arguments.
@@ -56,7 +95,8 @@ impl Arguments {
             .filter_map(move |(at, mark)| {
                 let next = marks.get(at + 1).map_or(end, |next| (next.0 as usize).min(end));
                 let text = self.text.get(mark.0 as usize..next)?;
-                (start == end || !text.is_empty()).then(|| Part { text: text.as_bstr(), origin: mark.1 })
+                let origin = self.origins.get(mark.1 as usize).copied().unwrap_or_default();
+                (start == end || !text.is_empty()).then(|| Part { text: text.as_bstr(), origin })
             })
             .take(if start == end { 1 } else { usize::MAX })
     }
@@ -71,12 +111,31 @@ impl Arguments {
             text: Vec::with_capacity(bytes),
             ends: Vec::with_capacity(arguments),
             marks: Vec::with_capacity(arguments * 2),
+            origins: Vec::with_capacity(arguments),
+            recent: [0; RECENT],
         }
+    }
+
+    /// From here on `origin` holds.
+    fn mark(&mut self, origin: Origin) {
+        let slot = origin.slot() % RECENT;
+        let recent = self.recent.get(slot).map_or(0, |place| usize::from(*place));
+        let known = recent
+            .checked_sub(1)
+            .filter(|at| self.origins.get(*at).is_some_and(|other| other.is_same(&origin)));
+        let at = known.unwrap_or_else(|| {
+            self.origins.push(origin);
+            if let (Some(place), Ok(count)) = (self.recent.get_mut(slot), u16::try_from(self.origins.len())) {
+                *place = count;
+            }
+            self.origins.len() - 1
+        });
+        self.marks.push((self.here(), at as u32));
     }
 
     /// Begins an argument; it ends when the returned [`Element`] is dropped.
     pub(crate) fn element(&mut self, origin: Origin) -> Element<'_> {
-        self.marks.push((self.here(), origin));
+        self.mark(origin);
         Element { list: self }
     }
 
@@ -106,6 +165,7 @@ impl Arguments {
         self.text.reserve(others.iter().map(|other| other.text.len()).sum());
         self.ends.reserve(others.iter().map(|other| other.ends.len()).sum());
         self.marks.reserve(others.iter().map(|other| other.marks.len()).sum());
+        self.origins.reserve(others.iter().map(|other| other.origins.len()).sum());
     }
 
     /// Copies all arguments of `other` to the end of this vector.
@@ -113,12 +173,16 @@ impl Arguments {
         let shift = self.here();
         self.text.extend_from_slice(&other.text);
         self.ends.extend(other.ends.iter().map(|end| end + shift));
-        self.marks.extend(other.marks.iter().map(|(at, origin)| (at + shift, *origin)));
+        let known = self.origins.len() as u32;
+        self.marks.extend(other.marks.iter().map(|(at, origin)| (at + shift, origin + known)));
+        self.origins.extend_from_slice(&other.origins);
     }
 
     /// Adds one argument: all of `others` joined by `separator`, each with its own reasons.
     pub(crate) fn push_joined(&mut self, others: &Arguments, separator: &str) {
         let start = self.here();
+        let known = self.origins.len() as u32;
+        self.origins.extend_from_slice(&others.origins);
         let mut marks = others.marks.iter().peekable();
         let mut from = 0;
         for (index, end) in others.ends.iter().enumerate() {
@@ -127,7 +191,7 @@ impl Arguments {
             let shift = self.here() - from;
             while let Some((at, origin)) = marks.next_if(|(at, _)| at < end || *at == from && from == *end) {
                 let extra = if *at == from { 0 } else { separated };
-                self.marks.push((at + shift + extra, *origin));
+                self.marks.push((at + shift + extra, origin + known));
             }
             if index > 0 {
                 self.text.extend_from_slice(separator.as_bytes());
@@ -136,7 +200,7 @@ impl Arguments {
             from = *end;
         }
         if self.marks.last().is_none_or(|mark| mark.0 < start) {
-            self.marks.push((start, Origin::default()));
+            self.mark(Origin::default());
         }
         self.ends.push(self.here());
     }
@@ -170,8 +234,7 @@ impl Element<'_> {
 
     /// What follows has another reason.
     pub(crate) fn because(&mut self, origin: Origin) -> &mut Self {
-        let here = self.list.here();
-        self.list.marks.push((here, origin));
+        self.list.mark(origin);
         self
     }
 
@@ -266,6 +329,10 @@ pub(crate) struct Float(pub(crate) f64);
 
 impl Piece for Float {
     fn write(&self, out: &mut Vec<u8>) {
+        // most numbers are whole; zero may have a sign
+        if self.0.trunc() == self.0 && self.0 != 0.0 && self.0.abs() < 1e15 {
+            return (self.0 as i64).write(out);
+        }
         // The first format gives the decimal exponent after rounding to 15 digits.
         let scientific = format!("{:.14e}", self.0);
         let Some((digits, exponent)) = scientific.split_once('e') else {

@@ -38,6 +38,8 @@ pub(crate) struct Drive<'a> {
     pub(crate) id: BString,
     pub(crate) file: &'a BStr,
     props: Props<'a>,
+    /// `media=cdrom`.
+    cdrom: bool,
     /// `bps`, `bps_rd`, `bps_wr` is given: the reference makes a limit of zero of it.
     lost_limits: [bool; 3],
 }
@@ -103,7 +105,7 @@ impl<'a> Drive<'a> {
     /// A raw EFI disk in a file.
     pub(crate) fn efidisk(key: Key, file: &'a BStr) -> Option<Self> {
         let props = Props::parse(&vm::EFIDISK, file)?;
-        Some(Drive { key, id: key.option().into(), file, props, lost_limits: [false; 3] })
+        Some(Drive { key, id: key.option().into(), file, props, cdrom: false, lost_limits: [false; 3] })
     }
 
     /// Reads a drive as the reference does; an error is why it cannot be used, with the text of the warning if the
@@ -127,7 +129,8 @@ impl<'a> Drive<'a> {
         }
         let file = props.get("file").ok_or(None)?;
         let lost_limits = ["bps", "bps_rd", "bps_wr"].map(|key| props.get(key).is_some());
-        Ok(Drive { key, id: id.into(), file, props, lost_limits })
+        let cdrom = props.get("media").is_some_and(|media| media == "cdrom");
+        Ok(Drive { key, id: id.into(), file, props, cdrom, lost_limits })
     }
 
     /// A key's value as written.
@@ -153,7 +156,7 @@ impl<'a> Drive<'a> {
 
     /// `media=cdrom`.
     pub(crate) fn is_cdrom(&self) -> bool {
-        self.get("media").is_some_and(|media| media == "cdrom")
+        self.cdrom
     }
 
     /// Whether the volume is a cloud-init image.

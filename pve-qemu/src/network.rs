@@ -3,6 +3,7 @@
 
 use bstr::{BStr, BString, ByteSlice};
 use sha2::{Digest as _, Sha256};
+use smallvec::SmallVec;
 
 use crate::argument::put;
 use crate::assembly::{Assembly, Step, truthy};
@@ -42,7 +43,8 @@ struct Card<'a> {
 impl<'a> Assembly<'a> {
     /// All network cards.
     pub(crate) fn put_networks(&mut self) -> Step {
-        for index in 0..crate::boot::NETS {
+        let cards: SmallVec<[u8; 8]> = self.conf.all("net").map(|(index, _)| index).collect();
+        for index in cards.into_iter().filter(|index| *index < crate::boot::NETS) {
             let Some(props) = self.conf.nth_props("net", index) else { continue };
             let Some(model) = props.get("model") else { continue };
             let virtio = model == "virtio";

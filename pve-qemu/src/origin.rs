@@ -110,6 +110,29 @@ pub struct Origin {
     pub key: Key,
 }
 
+impl Origin {
+    /// A number that reasons seldom share.
+    pub(crate) fn slot(&self) -> usize {
+        let sub = self.key.sub.as_ptr() as usize;
+        (self.rule as usize) ^ usize::from(self.key.index) << 2 ^ sub >> 1 ^ sub >> 7
+    }
+
+    /// Whether this is the same reason, told at once: texts count as equal if they are the very same, so what is equal may
+    /// count as different.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let same = std::ptr::eq::<str>;
+        self.rule == other.rule
+            && self.key.index == other.key.index
+            && same(self.key.sub, other.key.sub)
+            && same(self.key.name, other.key.name)
+            && match (self.source, other.source) {
+                (Source::Host(mine), Source::Host(theirs))
+                | (Source::Caller(mine), Source::Caller(theirs)) => same(mine, theirs),
+                (mine, theirs) => std::mem::discriminant(&mine) == std::mem::discriminant(&theirs),
+            }
+    }
+}
+
 impl Default for Origin {
     fn default() -> Self {
         Rule::Always.rule()

@@ -77,8 +77,9 @@ impl<'a> Assembly<'a> {
             return Err(self.error(drive.key.sub("snapshot"), Reason::from(DriveReason::TemporarySnapshot)));
         }
         self.check_iso(drive, place)?;
-        let mut format = self.format_node(drive, place, options)?;
-        let name: BString = format!("drive-{}", drive.id).into();
+        let common = self.common_keys(drive, options);
+        let mut format = self.format_node(drive, place, options, &common)?;
+        let name = prefixed("drive-", drive);
         let named = Rule::NodeName.about(drive.key);
         if drive.truthy("scsiblock").is_some() {
             format.set("node-name", name, named);
@@ -91,11 +92,11 @@ impl<'a> Assembly<'a> {
             track.set("backing", Value::Json(backing.node), origin);
             track.set("driver", "alloc-track", origin);
             track.set("file", format, origin);
-            track.set("node-name", node_name('a', drive, options.snapshot), named);
+            track.set("node-name", NodeName::of(drive, options.snapshot).text('a'), named);
             format = track;
         }
         let origin = Rule::Throttle.about(drive.key);
-        let mut node = self.common_keys(drive, options);
+        let mut node = common;
         node.set("node-name", name, named);
         node.set("driver", "throttle", origin);
         node.set("throttle-group", throttle_group(drive), origin);
@@ -109,14 +110,18 @@ impl<'a> Assembly<'a> {
         drive: &Drive<'t>,
         place: Place<'t>,
         options: &NodeOptions<'_>,
+        common: &Node<'t>,
     ) -> Step<Node<'t>>
     where
         'a: 't,
     {
         let format = self.drive_format(drive, place)?;
-        let (file, cache) = self.file_node(drive, place, options)?;
-        let mut node = self.common_keys(drive, options);
-        node.set("node-name", node_name('f', drive, options.snapshot), Rule::NodeName.about(drive.key));
+        let name = NodeName::of(drive, options.snapshot);
+        let mut file = common.clone();
+        file.set("node-name", name.text('e'), Rule::NodeName.about(drive.key));
+        let cache = self.put_file_keys(&mut file, drive, place, options)?;
+        let mut node = common.clone();
+        node.set("node-name", name.text('f'), Rule::NodeName.about(drive.key));
         node.set("cache", cache_node(drive, cache), drive.origin(Rule::Cache, "cache"));
         node.set("file", file, Rule::Blockdev.about(drive.key));
         if let Some(size) = options.size {
@@ -173,20 +178,21 @@ impl<'a> Assembly<'a> {
             firmware: options.firmware,
             ..NodeOptions::default()
         };
-        self.format_node(drive, Place::Volume(volume), &options).map(Some)
+        let common = self.common_keys(drive, &options);
+        self.format_node(drive, Place::Volume(volume), &options, &common).map(Some)
     }
 
-    /// The node that reads and writes.
-    fn file_node<'t>(
+    /// What the node that reads and writes has besides the common keys and its name; returns its cache mode.
+    fn put_file_keys<'t>(
         &self,
+        node: &mut Node<'t>,
         drive: &Drive<'t>,
         place: Place<'t>,
         options: &NodeOptions<'_>,
-    ) -> Step<(Node<'t>, CacheMode)>
+    ) -> Step<CacheMode>
     where
         'a: 't,
     {
-        let mut node = self.common_keys(drive, options);
         let path_origin = drive.origin(Rule::DrivePath, "file");
         let driver: BString = match place {
             Place::Nothing => return Err(self.error(drive.key, Reason::from(DriveReason::NoVolume))),
@@ -217,7 +223,7 @@ impl<'a> Assembly<'a> {
                     .map_err(|error| self.error(drive.key, error))?;
                 device.restrict();
                 for (name, value) in device.options() {
-                    node.set(name.clone().into_owned(), Value::from(value), path_origin);
+                    node.set(name.clone(), Value::from(value), path_origin);
                 }
                 if let Some(file) = options.chain_file {
                     node.set("filename", file.to_owned(), Rule::Backing.host("snapshot_chains", drive.key));
@@ -234,8 +240,7 @@ impl<'a> Assembly<'a> {
         }
         node.set("driver", driver, path_origin);
         node.set("cache", cache_node(drive, cache), drive.origin(Rule::Cache, "cache"));
-        node.set("node-name", node_name('e', drive, options.snapshot), Rule::NodeName.about(drive.key));
-        Ok((node, cache))
+        Ok(cache)
     }
 
     /// The keys that every node of a drive has.
@@ -266,26 +271,46 @@ fn cache_node(drive: &Drive<'_>, cache: CacheMode) -> Node<'static> {
 }
 
 fn throttle_group(drive: &Drive<'_>) -> BString {
-    format!("throttle-drive-{}", drive.id).into()
+    prefixed("throttle-drive-", drive)
 }
 
-/// A name that is the same whenever the same volume is attached to the same drive (spec: qemu-command-drives, "Node
-/// names"). 31 bytes are the most that QEMU takes.
-pub(crate) fn node_name(letter: char, drive: &Drive<'_>, snapshot: Option<&BStr>) -> BString {
-    let mut hash = Sha256::new();
-    hash.update("drive=");
-    hash.update(&drive.id);
-    if let Some(snapshot) = snapshot.filter(|snapshot| *snapshot != "current") {
-        hash.update(",snap=");
-        hash.update(snapshot);
-    }
-    hash.update(",volid=");
-    hash.update(drive.file);
-    let mut name = BString::from(vec![letter as u8]);
-    for byte in hash.finalize().iter().take(15) {
-        for digit in [byte >> 4, byte & 0xf] {
-            name.push(char::from_digit(digit.into(), 16).map_or(b'0', |digit| digit as u8));
+/// `prefix` and the drive's id.
+fn prefixed(prefix: &str, drive: &Drive<'_>) -> BString {
+    [prefix.as_bytes(), &drive.id].concat().into()
+}
+
+/// What names the nodes of a drive: the same whenever the same volume is attached to the same drive (spec:
+/// qemu-command-drives, "Node names").
+pub(crate) struct NodeName([u8; NodeName::DIGITS]);
+
+impl NodeName {
+    /// With the letter in front the 31 bytes that QEMU takes at most.
+    const DIGITS: usize = 30;
+
+    /// The name of the nodes for a drive, or for a snapshot of its volume.
+    pub(crate) fn of(drive: &Drive<'_>, snapshot: Option<&BStr>) -> Self {
+        let mut hash = Sha256::new();
+        hash.update("drive=");
+        hash.update(&drive.id);
+        if let Some(snapshot) = snapshot.filter(|snapshot| *snapshot != "current") {
+            hash.update(",snap=");
+            hash.update(snapshot);
         }
+        hash.update(",volid=");
+        hash.update(drive.file);
+        let mut digits = [0; NodeName::DIGITS];
+        let nibbles = hash.finalize().into_iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+        for (digit, nibble) in digits.iter_mut().zip(nibbles) {
+            *digit = if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+        }
+        NodeName(digits)
     }
-    name
+
+    /// The name of the node that `letter` stands for.
+    pub(crate) fn text(&self, letter: char) -> BString {
+        let mut name = Vec::with_capacity(1 + NodeName::DIGITS);
+        name.push(letter as u8);
+        name.extend_from_slice(&self.0);
+        name.into()
+    }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use bstr::{BStr, BString};
 use pve_storage::BlockValue;
+use smallvec::SmallVec;
 
 use crate::argument::{Element, Float, Piece};
 use crate::origin::Origin;
@@ -12,7 +13,7 @@ use crate::origin::Origin;
 /// A JSON object in the making.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Node<'a> {
-    /// Sorted by name.
+    /// In the order in which they were set; they are sorted when they are written.
     members: Vec<(Cow<'a, str>, Value<'a>, Origin)>,
 }
 
@@ -101,19 +102,17 @@ impl<'a> Node<'a> {
     /// Sets a member, replacing one of that name.
     pub(crate) fn set(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Value<'a>>, origin: Origin) {
         let (name, value) = (name.into(), value.into());
-        match self.members.binary_search_by(|(other, ..)| other.as_bytes().cmp(name.as_bytes())) {
-            Ok(at) => {
-                if let Some(member) = self.members.get_mut(at) {
-                    (member.1, member.2) = (value, origin);
-                }
-            }
-            Err(at) => self.members.insert(at, (name, value, origin)),
+        match self.members.iter_mut().find(|(other, ..)| *other == name) {
+            Some(member) => (member.1, member.2) = (value, origin),
+            None => self.members.push((name, value, origin)),
         }
     }
 
     /// Writes the object.
     pub(crate) fn put(&self, element: &mut Element<'_>) {
-        for (place, (name, value, origin)) in self.members.iter().enumerate() {
+        let mut members: SmallVec<[&(Cow<'a, str>, Value<'a>, Origin); 16]> = self.members.iter().collect();
+        members.sort_unstable_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+        for (place, (name, value, origin)) in members.into_iter().enumerate() {
             element.because(*origin).put(if place == 0 { "{" } else { "," });
             put_text(element, name.as_bytes());
             element.put(":");
