@@ -310,6 +310,12 @@ impl<'a> Assembly<'a> {
         self.host.file_type(path)
     }
 
+    /// Whether `path` is a `kind` on the host.
+    pub(crate) fn is(&self, path: &str, kind: FileType) -> bool {
+        self.note_path(path);
+        self.host.is(path, kind)
+    }
+
     /// The result depends on what `path` is.
     pub(crate) fn note_path(&self, path: &str) {
         if let Some(asked) = &self.asked {

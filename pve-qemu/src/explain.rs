@@ -104,20 +104,23 @@ impl<'a> Explained<'a> {
     }
 }
 
+/// Where the reasons begin.
+const COLUMN: usize = 36;
+
 impl fmt::Display for Explained<'_> {
-    /// The option and its value on a line, then a line for each part.
+    /// The option and its value on a line, then each part with its reason beside it, or below if the part is long.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.value() {
             Some(value) => write!(f, "{} {value}", self.option())?,
             None => write!(f, "{}", self.option())?,
         }
         for part in self.parts() {
-            write!(
-                f,
-                "\n    {:<36} {}",
-                part.text.trim_start_with(|c| c == ',').as_bstr().to_string(),
-                part.origin
-            )?;
+            let text = part.text.trim_start_with(|c| c == ',').as_bstr().to_string();
+            write!(f, "\n    {text:<COLUMN$}")?;
+            if text.chars().count() > COLUMN {
+                write!(f, "\n    {:<COLUMN$}", "")?;
+            }
+            write!(f, " {}", part.origin)?;
         }
         Ok(())
     }
@@ -174,5 +177,26 @@ impl Serialize for Explained<'_> {
             parts: parts.collect(),
         }
         .serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Builder, Host, Options};
+    use pve_config::guest::VmConfig;
+
+    #[test]
+    fn reasons_stand_in_one_column() {
+        let (host, storages) = (Host::default(), pve_storage::Storages::default());
+        let (config, _) = VmConfig::parse(b"cores: 2\n");
+        let command = Builder::new(&host, &storages);
+        let command = command.build(pve_volid::VmId::MIN, &config, &Options::default()).unwrap();
+        let text: String = command.explain().map(|explained| format!("{explained}\n")).collect();
+        for line in text.lines().filter(|line| line.starts_with("    ")) {
+            let (part, reason) = line.split_at(line.char_indices().nth(40).map_or(line.len(), |(at, _)| at));
+            assert!(reason.is_empty() || reason.starts_with(' ') || !part.ends_with(' '), "{line}");
+        }
+        assert!(text.contains("\n    cores=2                              cores: "), "{text}");
+        assert!(text.contains("qmeventd.sock\n      "), "{text}");
     }
 }

@@ -154,7 +154,7 @@ impl Default for Host {
             render_node: false,
             rng_current: "none".into(),
             vm_running: false,
-            assume: Assumptions { bridge_mtu: Some(1500), pci_devices: true },
+            assume: Assumptions { bridge_mtu: Some(1500), pci_devices: true, usb_devices: true, paths: true },
         }
     }
 }
@@ -170,6 +170,12 @@ impl Host {
             None if path.starts_with("/etc/pve/priv/ceph/") => FileType::Missing,
             None => FileType::File,
         }
+    }
+
+    /// Whether `path` is a `kind`, which is assumed of paths that are not listed if [`Assumptions::paths`] says so.
+    #[must_use]
+    pub fn is(&self, path: &str, kind: FileType) -> bool {
+        self.file_type(path) == kind || self.assume.paths && !self.paths.contains_key(path)
     }
 
     /// Size in bytes of a firmware file, `None` if it is missing. Of files that are not in [`Host::firmware`] the
@@ -266,8 +272,13 @@ pub(crate) fn datacenter_option<'t>(datacenter_cfg: &'t [u8], option: &str) -> O
 pub struct Assumptions {
     /// MTU of bridges that are not listed; `None`: they do not exist.
     pub bridge_mtu: Option<u32>,
-    /// A PCI device that is named by its full id (`0000:01:00.0`, `01:00.0`) exists.
+    /// PCI devices that are not listed exist, as a mapping describes them. One that is named without its functions
+    /// (`01:00`) has only the first.
     pub pci_devices: bool,
+    /// The USB devices that mappings describe are plugged in, if none is listed.
+    pub usb_devices: bool,
+    /// A path that is not listed is what the configuration needs it to be: a character device, a directory.
+    pub paths: bool,
 }
 
 /// What a path leads to.
@@ -415,6 +426,16 @@ mod tests {
             Some(Capabilities { amd_sev: Some(SevCapabilities::default()), intel_tdx: None });
         let text = serde_json::to_string(&host).unwrap();
         assert_eq!(serde_json::from_str::<Host>(&text).unwrap(), host);
+    }
+
+    #[test]
+    fn what_is_assumed_can_be_denied() {
+        let mut host = Host::default();
+        assert!(host.is("/dev/ttyS0", FileType::Char) && host.is("/srv/share", FileType::Dir));
+        host.paths.insert("/dev/ttyS0".into(), FileType::Missing);
+        assert!(!host.is("/dev/ttyS0", FileType::Char));
+        host.assume = Assumptions::default();
+        assert!(!host.is("/srv/share", FileType::Dir) && host.is("/dev/sda", FileType::Block));
     }
 
     #[test]

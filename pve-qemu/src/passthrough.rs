@@ -80,6 +80,13 @@ impl<'a> Assembly<'a> {
         let mut used: Vec<Cow<'a, str>> = Vec::new();
         for (mut entry, alternatives) in candidates {
             entry.functions = self.choose(&entry, alternatives, &mut used)?;
+            for function in entry.functions.iter().filter(|function| function.device.is_none()) {
+                let text = format!(
+                    "the facts of the host do not list PCI device {}; it is taken to be there, with this function only",
+                    function.id
+                );
+                self.warn(entry.key, text);
+            }
             self.passthrough.entries.push(entry);
         }
         Ok(())
@@ -197,13 +204,11 @@ impl<'a> Assembly<'a> {
                 .map(|device| Function { id: Cow::Borrowed(device.id.as_str()), device: Some(device) })
                 .collect();
             found.sort_by(|a, b| a.id.cmp(&b.id));
-            if found.is_empty() && self.host.assume.pci_devices && id.contains(&b'.') {
-                let full = if id.find_iter(":").count() > 1 {
-                    id.to_str_lossy()
-                } else {
-                    Cow::Owned(format!("0000:{}", id.to_str_lossy()))
-                };
-                found.push(Function { id: full, device: None });
+            if found.is_empty() && self.host.assume.pci_devices {
+                let domain = if id.find_iter(":").count() > 1 { "" } else { "0000:" };
+                let function = if id.contains(&b'.') { "" } else { ".0" };
+                let full = format!("{domain}{}{function}", id.to_str_lossy());
+                found.push(Function { id: Cow::Owned(full), device: None });
             }
             if found.is_empty() {
                 let reason = PassthroughReason::NoDevice(id.to_owned().into());
@@ -222,6 +227,9 @@ impl<'a> Assembly<'a> {
                 id.push_str(".0");
             }
             let Some(device) = self.host.pci_devices.iter().find(|device| device.id == id) else {
+                if self.host.assume.pci_devices {
+                    continue;
+                }
                 let reason = PassthroughReason::NoDevice(id.into());
                 return Err(self.error(key, Reason::from(reason)));
             };

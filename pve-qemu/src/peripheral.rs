@@ -68,7 +68,7 @@ impl<'a> Assembly<'a> {
     }
 
     fn check_character_device(&self, key: Key, path: &BStr) -> Step {
-        if path.to_str().is_ok_and(|path| self.file_type(path) == FileType::Char) {
+        if path.to_str().is_ok_and(|path| self.is(path, FileType::Char)) {
             return Ok(());
         }
         Err(self.error(key, Reason::NotACharacterDevice(path.to_owned())))

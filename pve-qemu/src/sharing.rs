@@ -98,7 +98,7 @@ impl<'a> Assembly<'a> {
             let reason = ShareReason::NoMapping { mapping: id.to_owned(), node: self.host.node.clone() };
             return Err(self.error(key, Reason::from(reason)));
         };
-        if entry.path.to_str().is_ok_and(|path| self.file_type(path) == FileType::Dir) {
+        if entry.path.to_str().is_ok_and(|path| self.is(path, FileType::Dir)) {
             return Ok(&entry.path);
         }
         Err(self.error(key, Reason::from(ShareReason::NotADirectory(entry.path.clone()))))
