@@ -34,7 +34,7 @@ use crate::pending;
 use crate::release::{Release, ReleaseError};
 use crate::snapshot::LeftBehind;
 use crate::update::UpdateError;
-use crate::version::{MachineVersion, QemuVersion};
+use crate::version::Feature;
 use crate::vm_file;
 
 /// Options that QEMU does not know, or learns only at the next start; they change at once, as do those of cloud-init.
@@ -52,9 +52,6 @@ const IMMEDIATE: [&str; 12] = [
     "tags",
     "vmstatestorage",
 ];
-
-/// The first machine version whose USB controller takes devices while the guest runs.
-const USB_SINCE: MachineVersion = MachineVersion::new(7, 1, 0);
 
 /// Why a change could not be made. It stays pending.
 #[derive(Debug, thiserror::Error)]
@@ -377,9 +374,8 @@ impl Hotplug<'_> {
     /// Whether machine and guest have one controller that takes all devices.
     fn has_modern_usb(&self) -> bool {
         let ostype = self.config.main.get("ostype").map_or(&b""[..], |ostype| ostype.as_bytes());
-        let newest = || QemuVersion::parse(&self.node.facts.qemu_version).map(MachineVersion::newest_of);
-        let version = self.node.machines.machine_version(self.vmid).or_else(newest);
-        version.is_some_and(|version| version >= USB_SINCE)
+        let version = self.node.machine_version(self.vmid);
+        version.is_some_and(|version| version >= Feature::QemuXhci.threshold().since)
             && (ostype == b"l26" || windows_version(ostype) > 7)
     }
 

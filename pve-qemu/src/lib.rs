@@ -57,8 +57,8 @@
 //!
 //! # Operations on guests
 //!
-//! [`create`], [`rescan`], [`template`], [`clone`], [`snapshot`], [`disk_move`], [`pending`] and [`destroy`] change
-//! configurations and volumes as the reference does, step by step. They see the world through [`node::Node`]:
+//! [`create`], [`update`], [`pending`], [`hotplug`], [`resize`], [`disk_import`], [`disk_move`], [`template`], [`clone`],
+//! [`snapshot`], [`rescan`], [`unlock`] and [`destroy`] change configurations and volumes as the reference does, step by step. They see the world through [`node::Node`]:
 //! configurations, volumes, running machines, and chance. [`node::DirectoryStore`] and [`node::StoredVolumes`] are the
 //! real ones; [`node::Rehearsal`] lets the same operation run without changing anything and says what it would do. Each module
 //! names the places where the order of the reference's steps can lose or leak something. [`power`] starts and stops VMs,

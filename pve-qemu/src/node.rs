@@ -42,7 +42,7 @@ pub use system::SystemChance;
 use crate::cloudinit::Resolver;
 use crate::firmware::Variables;
 use crate::host::{MAC_PREFIX, mac_prefix};
-use crate::version::MachineVersion;
+use crate::version::{MachineVersion, QemuVersion};
 
 /// Everything that an operation on a guest can look at or change.
 #[derive(Clone, Copy)]
@@ -57,6 +57,14 @@ pub struct Node<'a> {
     pub chance: &'a dyn Chance,
     /// What is known about the node.
     pub facts: &'a Facts,
+}
+
+impl Node<'_> {
+    /// The machine version that a running VM has, as far as that is known: else the newest of the installed QEMU.
+    pub(crate) fn machine_version(&self, vmid: VmId) -> Option<MachineVersion> {
+        let newest = || QemuVersion::parse(&self.facts.qemu_version).map(MachineVersion::newest_of);
+        self.machines.machine_version(vmid).or_else(newest)
+    }
 }
 
 /// What is known about a node and decides what an operation writes.

@@ -13,6 +13,7 @@ use pve_volid::VmId;
 use serde_json::json;
 
 use crate::node::{LockMode, Node, WorldError};
+use crate::version::Feature;
 use crate::vm_file::{self, PATIENCE, VmFileError};
 
 /// How long QEMU may take to notice the new size.
@@ -169,10 +170,13 @@ pub fn resize_disk(
         return Ok(current);
     }
     let running = node.machines.is_running(vmid);
+    // in bytes: the storage rounds to what it can
     node.volumes.resize(drive.file, wanted, running)?;
     if running {
         let whole = wanted.next_multiple_of(1024);
-        let arguments = json!({ "device": format!("drive-{id}"), "size": whole });
+        // the topmost node of the drive has the name that the drive itself has before machine version 10.0
+        let name = if has_nodes(node, vmid) { "node-name" } else { "device" };
+        let arguments = json!({ name: format!("drive-{id}"), "size": whole });
         node.machines.qmp(vmid, "block_resize", arguments, Some(QMP_PATIENCE))?;
     }
     drive.size = Some(wanted);
@@ -184,4 +188,9 @@ pub fn resize_disk(
     config.main.set(key, value);
     vm_file::store(node, vmid, &config)?;
     Ok(wanted)
+}
+
+/// Whether the drives of a running VM are nodes without a drive of the old form.
+fn has_nodes(node: Node<'_>, vmid: VmId) -> bool {
+    node.machine_version(vmid).is_some_and(|version| version >= Feature::Blockdev.threshold().since)
 }

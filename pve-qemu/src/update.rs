@@ -4,6 +4,40 @@
 //! A change is first recorded as *pending*, option by option, and then applied: to a VM that does not run all of it
 //! ([`crate::pending`]), to a running one what can be changed while it runs ([`crate::hotplug`]).
 //!
+//! ```
+//! # use pve_qemu::node::{Machines, MachineChange, WorldError};
+//! # struct Off;
+//! # impl Machines for Off {
+//! #     fn is_running(&self, _: pve_volid::VmId) -> bool { false }
+//! #     fn qmp(&self, _: pve_volid::VmId, _: &str, _: serde_json::Value, _: Option<std::time::Duration>) -> Result<serde_json::Value, WorldError> { unreachable!() }
+//! #     fn change(&self, _: pve_volid::VmId, _: &MachineChange<'_>) -> Result<(), WorldError> { unreachable!() }
+//! # }
+//! use pve_qemu::node::{ConfigStore, Facts, MemoryStore, Node, Rehearsal, StoredVolumes, SystemChance};
+//! use pve_qemu::update::{Update, update_vm};
+//! use pve_storage::{MemoryHost, Session, Storage, Storages};
+//!
+//! let text = "boot: order=scsi0;scsi1\ncores: 2\nscsi0: fast:vm-100-disk-0\nscsi1: fast:vm-100-disk-1\n";
+//! let configs = MemoryStore::new("pve1").with_file("nodes/pve1/qemu-server/100.conf", text);
+//! let local = Storage::new("local".parse()?, "dir").with("path", "/srv/vm").with("content", "images");
+//! let fast = Storage::new("fast".parse()?, "lvmthin").with("vgname", "pve").with("thinpool", "data");
+//! let storages: Storages = [local, fast].into_iter().collect();
+//! let host = MemoryHost::new();
+//! let volumes = StoredVolumes::new(Session::new(&storages, &host, "pve1"), Default::default());
+//! let (facts, machines) = (Facts::default(), Off);
+//! let node = Node { configs: &configs, volumes: &volumes, machines: &machines, chance: &SystemChance, facts: &facts };
+//!
+//! // what would happen?
+//! let rehearsal = Rehearsal::new(node);
+//! let change = Update::default().with("cores", "4").with("scsi2", "local:8,ssd=1").without("scsi1");
+//! let updated = update_vm(rehearsal.node(), "100".parse()?, &change)?;
+//! let main = &updated.config.main;
+//! assert_eq!(main.get("boot").unwrap(), "order=scsi0");
+//! assert_eq!(main.get("scsi2").unwrap(), "local:100/vm-100-disk-0.raw,size=8G,ssd=1");
+//! assert_eq!(main.get("unused0").unwrap(), "fast:vm-100-disk-1");
+//! assert_eq!(configs.read("100".parse()?)?.unwrap().1, text);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # What the order of steps can lose or leak
 //!
 //! * Every option is written as it is recorded. An error at a later one leaves the earlier ones pending: revert them, or
@@ -12,6 +46,8 @@
 //!   adopts it.
 //! * A pending disk that is replaced, deleted or reverted is kept as `unusedN`; one that hides behind the current disk of
 //!   an option that is deleted is not, as in the reference: `rescan` adopts it.
+//! * A disk counts as used if a drive or a snapshot has it, not if an option is only to get it: deleting it by force
+//!   removes it although a change that names it is pending.
 //! * Deleting `unusedN`, or a drive by force, frees its volume before the configuration is written. If the process dies
 //!   in between, the option names a volume that is gone.
 
@@ -234,7 +270,8 @@ impl From<PendingError> for UpdateError {
 
 /// Changes options of a VM of this node.
 ///
-/// Keys of `sshkeys` are not looked at; see [`crate::cloudinit::check_ssh_keys`].
+/// The keys in `sshkeys` are not looked at: the reference's update takes `ssh-ed25519 AAAA` for one. Whoever takes them from
+/// people asks [`check_ssh_keys`](crate::cloudinit::check_ssh_keys) first.
 ///
 /// # Errors
 /// See [`UpdateError`] for what has happened by then.
