@@ -8,7 +8,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use pve_config::guest::VmConfig;
 use pve_config::storage::StorageConfig;
-use pve_qemu::{Builder, CommandLine, Host, Options, QemuVersion, diff};
+use pve_qemu::{Builder, CommandLine, Host, Options, QemuVersion, Warning, diff};
 use pve_storage::{Event, LocalHost, Session, Storages};
 use pve_volid::VmId;
 use serde_json::json;
@@ -80,7 +80,8 @@ impl Showcmd {
         let text = cluster.configuration(&machine)?;
         let snapshot = self.snapshot.as_deref();
         let command = build(cluster, &machine, &mut host, self.host.is_probed(), &text, snapshot)?;
-        for warning in command.warnings.iter().chain(&host.objections(&command)) {
+        let objections = host.objections(&command);
+        for warning in command.warnings.iter().chain(&objections) {
             anstream::eprintln!("WARN: {warning}");
         }
         for notice in &command.notices {
@@ -89,11 +90,13 @@ impl Showcmd {
         if json {
             let arguments: Vec<String> = command.iter().map(ToString::to_string).collect();
             let explained: Vec<_> = command.explain().collect();
-            let texts = |all: &[String]| all.to_vec();
+            let texts = |all: &[Warning]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
             let value = json!({
                 "arguments": arguments,
-                "warnings": texts(&command.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()),
-                "notices": texts(&command.notices.iter().map(ToString::to_string).collect::<Vec<_>>()),
+                "warnings": texts(&command.warnings),
+                "objections": texts(&objections),
+                "notices": command.notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "effects": command.effects,
                 "explain": if self.explain { json!(explained) } else { json!(null) },
             });
             return line(out, format!("{value:#}"));
