@@ -11,7 +11,7 @@
 //!
 //! # Who cleans up
 //!
-//! A guest can shut itself down, and a QEMU can crash. On a node an event daemon sees that, and runs [`Power::cleanup`]:
+//! A guest can shut itself down, and a QEMU can crash. On a node an event daemon ([`EventDaemon`]) sees that, and runs [`Power::cleanup`]:
 //! volumes are deactivated, files removed, and a VM that was to be rebooted is started again. Where no such daemon listens
 //! ([`LocalProcesses::has_event_daemon`]), whoever has waited for the end ([`Power::wait`]) calls it, and always after
 //! [`Power::reboot`]. Nothing is lost if nobody does: the next start begins anew.
@@ -48,6 +48,7 @@
 mod auxiliary;
 mod cleanup;
 mod dialect;
+mod events;
 mod files;
 mod launch;
 mod local;
@@ -78,6 +79,7 @@ use crate::snapshot::SnapshotError;
 use crate::vm_file::{self, VmFileError};
 
 pub use dialect::{Adapted, Dialect, Surroundings, adapt};
+pub use events::{EventDaemon, VmEnded};
 pub use files::{Flag, RunDir};
 pub use launch::{Launch, Property, Scope};
 pub use local::LocalProcesses;

@@ -42,12 +42,16 @@ impl Process {
     /// file (spec: vm-lifecycle, "Paths").
     #[must_use]
     pub fn qemu(run_dir: &RunDir, vmid: VmId) -> Option<Self> {
-        let process = Self::of_file(&run_dir.pid(vmid))?;
+        Self::of_file(&run_dir.pid(vmid)).filter(|process| process.vmid(run_dir) == Some(vmid))
+    }
+
+    /// The VM that it is the QEMU of, if it is one and has its files in this run directory.
+    pub(super) fn vmid(&self, run_dir: &RunDir) -> Option<VmId> {
+        let file = self.argument_after("-pidfile").filter(|_| self.is_qemu())?;
         // of the two names of the reference's directory the command line has this one
         let directory = if run_dir.is_reference() { Path::new(RunDir::REFERENCE) } else { run_dir.path() };
-        let file = RunDir::new(directory).pid(vmid);
-        let is_its = process.is_qemu() && process.argument_after("-pidfile") == Some(bytes(&file));
-        is_its.then_some(process)
+        let name = file.strip_prefix(bytes(directory))?.strip_prefix(b"/")?;
+        VmId::from_bytes(name.strip_suffix(b".pid")?).ok()
     }
 
     /// The process of a pid file, if it is `program` and has the file among its arguments.
@@ -59,8 +63,12 @@ impl Process {
 
     /// The process whose number a file holds.
     fn of_file(file: &Path) -> Option<Self> {
-        let text = fs::read_to_string(file).ok()?;
-        let pid = Pid::from_raw(text.trim().parse().ok().filter(|pid| *pid > 0)?)?;
+        Self::of_number(fs::read_to_string(file).ok()?.trim().parse().ok()?)
+    }
+
+    /// The process with a number.
+    pub(super) fn of_number(pid: i32) -> Option<Self> {
+        let pid = Pid::from_raw(pid).filter(|_| pid > 0)?;
         // first the handle, then the look: what is seen is what the handle holds
         let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;

@@ -8,7 +8,7 @@ use pve_qemu::resize::{ResizeOptions, resize_disk};
 use pve_qemu::update::{Update, UpdateError, update_vm};
 use serde_json::{Value, json};
 
-use crate::power_ground::{Ground, ID, PLAIN, has_qemu, has_qemu_img};
+use crate::ground::{Ground, ID, PLAIN, has_qemu, has_qemu_img};
 
 /// The devices with a name.
 fn devices(node: Node<'_>) -> Vec<String> {

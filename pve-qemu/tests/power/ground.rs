@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bstr::{BStr, BString, ByteSlice};
 use pve_qemu::Host;
-use pve_qemu::node::{DirectoryStore, Facts, Node, StoredVolumes, SystemChance, Volumes};
+use pve_qemu::node::{DirectoryStore, Facts, Machines, Node, StoredVolumes, SystemChance, Volumes};
 use pve_qemu::power::{Dialect, LocalProcesses, Power, Process, RunDir};
 use pve_storage::{LocalHost, Session, Storage, Storages};
 use pve_volid::VmId;
@@ -20,6 +20,24 @@ pub(crate) const ID: VmId = VmId::MIN;
 /// A VM that needs nothing: what every test starts from, in the order in which a configuration is written.
 pub(crate) const PLAIN: &str = "kvm: 0\nmemory: 64\n";
 const MARK: &[u8] = b"the guest's data";
+
+/// A VM with a guest that knows one thing: to power off when the button is pressed.
+pub(crate) const OBEDIENT: &str = "ide0: local:100/vm-100-disk-0.raw\nkvm: 0\nmemory: 64\n";
+/// The guest: enables the event of the power button of an i440FX board, waits for it, powers off.
+const BUTTON: [u8; 26] = [
+    0xba, 0x02, 0x06, // mov dx, 602h: events that are enabled
+    0xb8, 0x00, 0x01, // mov ax, 100h: the power button
+    0xef, // out dx, ax
+    0xba, 0x00, 0x06, // mov dx, 600h: events that have happened
+    0xed, // wait: in ax, dx
+    0xf6, 0xc4, 0x01, // test ah, 1
+    0x74, 0xfa, // jz wait
+    0xba, 0x04, 0x06, // mov dx, 604h: control
+    0xb8, 0x00, 0x20, // mov ax, 2000h: soft off
+    0xef, // out dx, ax
+    0xf4, // hlt
+    0xeb, 0xfe, // jmp $
+];
 
 /// Whether there is a QEMU; says so if not.
 pub(crate) fn has_qemu() -> bool {
@@ -184,6 +202,29 @@ impl Ground {
         content[..MARK.len()].copy_from_slice(MARK);
         fs::create_dir_all(self.disk().parent().unwrap()).unwrap();
         fs::write(self.disk(), content).unwrap();
+    }
+
+    /// Makes a disk with the obedient guest.
+    pub(crate) fn make_obedient_disk(&self) {
+        let mut content = vec![0; 1 << 20];
+        content[..BUTTON.len()].copy_from_slice(&BUTTON);
+        content[510..512].copy_from_slice(&[0x55, 0xaa]);
+        fs::create_dir_all(self.disk().parent().unwrap()).unwrap();
+        fs::write(self.disk(), content).unwrap();
+    }
+
+    /// Waits until the obedient guest runs.
+    pub(crate) fn wait_for_guest(&self, machines: &dyn Machines) {
+        let look = serde_json::json!({ "command-line": "xp /3xb 0x7c00" });
+        for _ in 0..600 {
+            let seen = machines.qmp(ID, "human-monitor-command", look.clone(), None).unwrap();
+            if seen.as_str().unwrap().contains("0xba 0x02 0x06") {
+                std::thread::sleep(Duration::from_millis(300));
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the guest has not booted");
     }
 
     /// Whether it is still there.
