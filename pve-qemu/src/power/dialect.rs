@@ -21,12 +21,12 @@ use crate::command_line::CommandLine;
 /// | --- | --- |
 /// | `-id VMID` | left out: an option of Proxmox's QEMU |
 /// | `+pveN` in the machine type | left out: a revision of Proxmox's machine types |
-/// | `/usr/bin/kvm`, if it is not installed | `/usr/bin/qemu-system-ARCH` |
+/// | `/usr/bin/kvm`, if it is not installed | `/usr/bin/qemu-system-ARCH`, with `-accel kvm` unless CPUs are emulated |
 /// | `splash=`, if the picture is not installed | left out |
 /// | `-readconfig` of a file of Proxmox VE that is not installed | the same devices, in a file in the run directory |
 /// | `aio=io_uring` | `aio=threads`: many builds and containers have no io_uring |
 /// | files and devices of disks | with `locking=off`, Proxmox's default: otherwise `qemu-img` could not look at disks in use |
-/// | `-nographic` | `-display none`: another QEMU refuses it together with `-daemonize` |
+/// | `-nographic` | `-display none -machine graphics=off`: another QEMU refuses it together with `-daemonize` |
 /// | `-no-shutdown` and the second monitor, if no event daemon listens | left out: QEMU ends when the guest has shut down |
 /// | `-loadstate FILE` | `-incoming defer`; the state is then read as that of a migration |
 ///
@@ -91,6 +91,14 @@ pub fn adapt(command: &CommandLine, dialect: Dialect, run_dir: &RunDir, around: 
         }
         adapted.arguments.push(argument.to_owned());
     }
+    // the name of the program stands for the accelerator as well
+    let is_named = |argument: &BString| *argument == KVM || argument.contains_str("accel=tcg");
+    if dialect == Dialect::Stock
+        && command.iter().any(|argument| argument == KVM)
+        && !adapted.arguments.iter().any(is_named)
+    {
+        adapted.arguments.extend(["-accel", "kvm"].map(BString::from));
+    }
     adapted.move_to(run_dir);
     adapted
 }
@@ -120,8 +128,10 @@ impl Adapted {
                 Some(2)
             }
             b"-nographic" => {
-                put(self, &[b"-display", b"none"]);
-                self.because("-display none instead of -nographic, which does not go with -daemonize");
+                put(self, &[b"-display", b"none", b"-machine", b"graphics=off"]);
+                self.because(
+                    "no display and graphics=off instead of -nographic, which does not go with -daemonize",
+                );
                 Some(1)
             }
             b"-machine" => {

@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use bstr::{BString, ByteSlice};
 use pve_config::guest::VmConfig;
+use pve_qemu::power::{Dialect, RunDir, Surroundings, adapt};
 use pve_qemu::qmp::Qmp;
 use pve_qemu::{Builder, CommandLine, Host, Options, QemuVersion};
 use pve_storage::{Storage, Storages};
 use pve_volid::VmId;
 use serde_json::Value;
-
-use crate::device_file;
 
 /// The emulator of Debian and its like.
 pub(crate) const QEMU: &str = "/usr/bin/qemu-system-x86_64";
@@ -66,9 +65,7 @@ impl Workshop {
         let storage = Storage::new("local".parse().unwrap(), "dir")
             .with("path", root.join("vz").to_str().unwrap())
             .with("content", "images,iso");
-        let events = UnixListener::bind(root.join("events.sock")).unwrap();
-        fs::write(root.join("pve-q35-4.0.cfg"), device_file::q35()).unwrap();
-        fs::write(root.join("pve-usb.cfg"), device_file::usb()).unwrap();
+        let events = UnixListener::bind(RunDir::new(root).events()).unwrap();
         Workshop {
             storages: [storage].into_iter().collect(),
             host: Host::default().with_qemu_version(version),
@@ -137,44 +134,35 @@ impl Workshop {
         Machine { process, qmp, command, workshop: self }
     }
 
-    /// The arguments with what only a Proxmox VE node has mapped to what is here:
+    /// The arguments as a start gives them to this QEMU ([`Dialect::Stock`]), and besides:
     ///
-    /// * sockets, files and scripts of Proxmox VE are in the folder, the firmware where Debian has it;
-    /// * what came after QEMU 7.2 has the name it had then (`reconnect`), and io_uring, which containers often forbid, is
-    ///   replaced by threads;
+    /// * scripts of Proxmox VE and shared memory are in the folder, the firmware where Debian has it;
+    /// * what came after QEMU 7.2 has the name it had then (`reconnect`);
     /// * `kvm`, the name of the program, stands for the accelerator of that name;
-    /// * options that only Proxmox's QEMU has are left out (`-id`, revisions of machine types), and so is `-daemonize`,
-    ///   because the test waits for the process; `-S` is added.
+    /// * `-daemonize` is left out, because the test waits for the process; `-S` is added.
     fn mapped(&self, command: &CommandLine) -> Vec<BString> {
-        let here = |path: &str| self.root().join(path).to_str().unwrap().to_owned();
+        let around = Surroundings { exists: &|_| false, has_event_daemon: true, arch: "x86_64" };
+        let adapted = adapt(command, Dialect::Stock, &RunDir::new(self.root()), around);
+        for (path, content) in &adapted.files {
+            fs::write(path, content).unwrap();
+        }
         let folder = format!("{}/", self.root().display());
         let vhost = if Path::new("/dev/vhost-net").exists() { ",vhost=on" } else { "" };
         let replacements = [
-            ("/var/run/qemu-server/", folder.clone()),
-            ("/run/qemu-server/efidisk/", folder.clone()),
-            ("/run/qemu-server/virtiofsd/", folder.clone()),
-            ("/usr/libexec/qemu-server/", folder.clone()),
-            ("/var/run/qmeventd.sock", here("events.sock")),
-            ("/dev/shm/pve-shm-", format!("{folder}shm-")),
-            ("/usr/share/pve-edk2-firmware//", FIRMWARE.to_owned()),
-            (",reconnect-ms=5000", ",reconnect=5".to_owned()),
-            (",splash=/usr/share/qemu-server/bootsplash.jpg", String::new()),
-            ("/usr/share/qemu-server/", folder),
-            ("\"aio\":\"io_uring\"", "\"aio\":\"threads\"".to_owned()),
-            (",aio=io_uring", ",aio=threads".to_owned()),
-            (",vhost=on", vhost.to_owned()),
+            (format!("{folder}efidisk/"), folder.clone()),
+            (format!("{folder}virtiofsd/"), folder.clone()),
+            ("/usr/libexec/qemu-server/".to_owned(), folder.clone()),
+            ("/dev/shm/pve-shm-".to_owned(), format!("{folder}shm-")),
+            ("/usr/share/pve-edk2-firmware//".to_owned(), FIRMWARE.to_owned()),
+            (",reconnect-ms=5000".to_owned(), ",reconnect=5".to_owned()),
+            (",vhost=on".to_owned(), vhost.to_owned()),
         ];
         let mut arguments = Vec::new();
-        let mut iter = command.iter().skip_while(|argument| *argument != "-id");
-        while let Some(argument) = iter.next() {
-            if argument == "-daemonize" {
+        let mut iter = adapted.arguments.into_iter().skip_while(|argument| *argument != "-name");
+        while let Some(mut text) = iter.next() {
+            if text == "-daemonize" {
                 continue;
             }
-            if argument == "-id" {
-                iter.next();
-                continue;
-            }
-            let mut text = argument.to_owned();
             for (from, to) in &replacements {
                 text = text.replace(from, to).into();
             }
@@ -182,15 +170,13 @@ impl Workshop {
                 let id = tap.split_str(",").next().unwrap_or_default();
                 text = [b"type=user,", id].concat().into();
             }
-            if argument == "-machine" {
-                let value = iter.next().unwrap().to_str().unwrap();
-                let flags: Vec<&str> =
-                    value.split(',').map(|flag| flag.split("+pve").next().unwrap_or_default()).collect();
-                let accelerator = if flags.contains(&"accel=tcg") { "" } else { ",accel=kvm" };
-                arguments.extend([text, format!("{}{accelerator}", flags.join(",")).into()]);
-                continue;
-            }
             arguments.push(text);
+            if arguments.last().is_some_and(|option| option == "-machine") {
+                let flags = iter.next().unwrap();
+                let emulates = flags.contains_str("accel=tcg") || !flags.contains_str("type=");
+                let accelerator = if emulates { "" } else { ",accel=kvm" };
+                arguments.push(format!("{flags}{accelerator}").into());
+            }
         }
         arguments.push("-S".into());
         arguments

@@ -16,7 +16,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step fails the test")]
 
-mod device_file;
 mod machine;
 mod shapes;
 mod surroundings;
