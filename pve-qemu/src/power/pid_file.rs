@@ -68,7 +68,8 @@ impl Process {
 
     /// The process with a number.
     pub(super) fn of_number(pid: i32) -> Option<Self> {
-        let pid = Pid::from_raw(pid).filter(|_| pid > 0)?;
+        // a negative number would mean a group
+        let pid = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw)?;
         // first the handle, then the look: what is seen is what the handle holds
         let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
