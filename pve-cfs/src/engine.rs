@@ -82,6 +82,8 @@ pub struct Changed {
     pub name: BString,
     /// Directory and name that it had before, if it was moved.
     pub left: Option<(u64, BString)>,
+    /// A rename gave it another time, or permission bits that it did not have where it was. Always `true` for other changes.
+    pub looks_different: bool,
 }
 
 /// A tree that had to give way to another.
@@ -363,6 +365,7 @@ impl Engine {
             inode: row.inode,
             parent: row.parent,
             name: row.name.clone(),
+            looks_different: self.looks_different(change.operation, row),
             left: self.tree.put(row, change.grown),
         });
         self.tree.set_version(change.version, change.writer, change.mtime);
@@ -402,6 +405,17 @@ impl Engine {
             }
         }
         Event { removed, changed }
+    }
+
+    /// Whether time or permission bits of the entry change with its row.
+    fn looks_different(&self, operation: Operation<'_>, row: &Row) -> bool {
+        let (Operation::Rename { from, to }, Some(before)) = (operation, self.tree.by_inode(row.inode))
+        else {
+            return true;
+        };
+        before.mtime() != row.mtime
+            || path::is_private(from) != path::is_private(to)
+            || path::is_openvz_script(before.name()) != path::is_openvz_script(&row.name)
     }
 
     /// Puts another tree in the place of this one; the guests and locks follow.

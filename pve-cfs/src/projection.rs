@@ -131,7 +131,7 @@ impl Watcher for Shared {
                 self.forget_later(Stale::Node(self.ids.of_inode(*parent)));
             }
             self.forget_later(Stale::Node(self.ids.of_inode(changed.inode)));
-        } else if changed.left.is_some() {
+        } else if changed.left.is_some() && changed.looks_different {
             // the kernel does not expect that a rename changes the time, and perhaps the mode, of what is renamed
             let notifier = self.notifier.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(notifier) = notifier.as_ref() {
