@@ -62,7 +62,7 @@ impl Put {
                 let directory = path.rfind_byte(b'/').map_or(&b""[..], |slash| &path[..slash]);
                 refused(directory, draft.make_directories(directory))?;
             }
-            refused(path, draft.put(path, &content))
+            refused_place(path, draft.put(path, &content))
         })
     }
 }
@@ -141,7 +141,7 @@ impl Mkdir {
             self.paths.iter().map(|path| inner(path)).try_for_each(|path| {
                 let made =
                     if self.parents { draft.make_directories(path) } else { draft.make_directory(path) };
-                refused(path, made)
+                refused_place(path, made)
             })
         })
     }
@@ -152,6 +152,13 @@ fn refused(path: &[u8], result: Result<(), Refusal>) -> Result<(), Failure> {
         let errno = refusal.errno();
         format!("{:?}: {refusal} ({errno:?})", path.as_bstr()).into()
     })
+}
+
+/// As [`refused`], of a verb that can make the directories above.
+fn refused_place(path: &[u8], result: Result<(), Refusal>) -> Result<(), Failure> {
+    let is_missing = matches!(result, Err(Refusal::ParentMissing));
+    refused(path, result)
+        .map_err(|failure| if is_missing { format!("{failure}; --parents makes it").into() } else { failure })
 }
 
 /// Changes the database `path` as `apply` says, as one transaction, and says what changed.
