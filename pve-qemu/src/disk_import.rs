@@ -5,7 +5,7 @@
 //! configuration names the new volume: `rescan` adopts it.
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_config::guest::{NoFreeUnused, Unused, VmSection};
+use pve_config::guest::{NoFreeUnused, Unused, VmConfig, VmSection};
 use pve_config::vm::{Bus, Drive, DriveId};
 use pve_volid::{ImageFormat, StorageId, VmId};
 
@@ -13,7 +13,7 @@ use crate::new_disk::{NewDiskError, NewDisks};
 use crate::node::{LockMode, Node, WorldError};
 use crate::option_rules::drive_id;
 use crate::snapshot::LeftBehind;
-use crate::update::{Update, UpdateError, update_vm};
+use crate::update::{Update, UpdateError, and_left, update_vm};
 use crate::vm_file::{self, PATIENCE, VmFileError};
 
 /// How a disk is imported.
@@ -54,24 +54,29 @@ pub enum ImportError {
         /// The option.
         key: BString,
     },
+    /// Its name would end at the comma.
+    #[error("{path:?} has a comma in its name; give it another, or a link to it")]
+    Comma {
+        /// What was to be imported.
+        path: BString,
+    },
     /// It cannot be copied.
+    #[error(transparent)]
+    Disk(#[from] Box<NewDiskError>),
+    /// It was not imported, and not everything that was allocated could be freed.
     #[error("{source}{}", and_left(.left_behind))]
-    Disk {
-        /// Why.
-        source: Box<NewDiskError>,
-        /// What was allocated and could not be freed.
+    Left {
+        /// Why it was not imported.
+        source: Box<ImportError>,
+        /// What is left.
         left_behind: Vec<LeftBehind>,
     },
-    /// No `unusedN` is left. The new volume is freed.
+    /// No `unusedN` is left.
     #[error(transparent)]
     Full(#[from] NoFreeUnused),
     /// It cannot be attached.
     #[error(transparent)]
     Update(#[from] Box<UpdateError>),
-}
-
-fn and_left(left: &[LeftBehind]) -> String {
-    left.iter().map(|left| format!("; {} could not be freed: {}", left.volume, left.error)).collect()
 }
 
 /// Copies `source`, the absolute path of a file or device or a volume id, to a new volume of a VM of this node.
@@ -88,6 +93,9 @@ pub fn import_disk(
 ) -> Result<Imported, ImportError> {
     let _guard = node.configs.lock(vmid, LockMode::Exclusive, PATIENCE)?;
     let mut config = vm_file::load_unlocked(node, vmid)?;
+    if source.contains(&b',') {
+        return Err(ImportError::Comma { path: source.to_owned() });
+    }
     let mut value = BString::from(format!("{storage}:0,import-from="));
     value.extend_from_slice(source);
     if let Some(format) = options.format {
@@ -102,36 +110,37 @@ pub fn import_disk(
         update.bwlimit = options.bwlimit;
         let updated = update_vm(node, vmid, &update).map_err(Box::new)?;
         let value = updated.config.main.get(key).or_else(|| updated.config.pending.get(key));
-        return Ok(Imported { volume: file_of(value.unwrap_or_default()), key: key.to_owned() });
+        return Ok(Imported { volume: file_of(key, value.unwrap_or_default()), key: key.to_owned() });
     }
     let mut disks = NewDisks::new(node, vmid, options.bwlimit);
-    // as any disk, and not as that of a template: what is unused is no base volume
-    let place = DriveId::new(Bus::Scsi, 0)
-        .unwrap_or(DriveId::from_key(b"scsi0").ok_or(ImportError::Target { key: "scsi0".into() })?);
-    let made = match disks.make(place, value.as_bstr(), &VmSection::new()) {
-        Ok(made) => file_of(made.as_bstr()),
-        Err(source) => {
-            let left_behind = disks.give_up();
-            return Err(ImportError::Disk { source: Box::new(source), left_behind });
-        }
-    };
-    let added = config.add_unused(&made).map_err(ImportError::from).and_then(|unused| {
-        vm_file::store(node, vmid, &config)?;
-        Ok(unused)
-    });
-    match added {
-        Ok(Unused::Added(key) | Unused::Present(key)) => Ok(Imported { volume: made, key: key.into() }),
-        Ok(Unused::Free) => Ok(Imported { volume: made, key: BString::default() }),
-        Err(error) => {
-            disks.give_up();
-            Err(error)
-        }
-    }
+    keep(node, vmid, &mut config, &mut disks, value.as_bstr()).map_err(|error| match disks.give_up() {
+        left_behind if left_behind.is_empty() => error,
+        left_behind => ImportError::Left { source: Box::new(error), left_behind },
+    })
 }
 
-/// The volume of a drive's value.
-fn file_of(value: &BStr) -> BString {
-    let scsi = DriveId::new(Bus::Scsi, 0);
-    let drive = scsi.and_then(|id| Drive::read(id, value).ok());
+/// Makes the disk that `value` names, and keeps it as unused.
+fn keep(
+    node: Node<'_>,
+    vmid: VmId,
+    config: &mut VmConfig<'static>,
+    disks: &mut NewDisks<'_>,
+    value: &BStr,
+) -> Result<Imported, ImportError> {
+    // like a disk of no VM: what is unused is no base volume, also not on a template
+    let place = DriveId::new(Bus::Scsi, 0).ok_or_else(|| ImportError::Target { key: "scsi0".into() })?;
+    let made = disks.make(place, value, &VmSection::new()).map_err(Box::new)?;
+    let volume = file_of("scsi0".into(), made.as_bstr());
+    let key = match config.add_unused(&volume)? {
+        Unused::Added(key) | Unused::Present(key) => key.into(),
+        Unused::Free => BString::default(),
+    };
+    vm_file::store(node, vmid, config)?;
+    Ok(Imported { volume, key })
+}
+
+/// The volume of the value of an option.
+fn file_of(key: &BStr, value: &BStr) -> BString {
+    let drive = drive_id(key).and_then(|id| Drive::read(id, value).ok());
     drive.map(|drive| drive.file.to_owned()).unwrap_or_default()
 }

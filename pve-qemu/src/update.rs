@@ -226,13 +226,19 @@ pub enum UpdateError {
         reason: &'static str,
     },
     /// A drive cannot be made.
-    #[error("{key}: {source}{}", and_left(.left_behind))]
+    #[error("{key}: {source}")]
     Disk {
         /// The option.
         key: BString,
         /// Why.
         source: Box<NewDiskError>,
-        /// What was allocated for it and could not be freed.
+    },
+    /// A new drive was not recorded, and not everything that was allocated for it could be freed.
+    #[error("{source}{}", and_left(.left_behind))]
+    Left {
+        /// Why it was not recorded.
+        source: Box<UpdateError>,
+        /// What is left.
         left_behind: Vec<LeftBehind>,
     },
     /// What was recorded could not be applied. It is pending.
@@ -250,10 +256,11 @@ fn all(refused: &[(BString, HotplugError)]) -> String {
     lines.join("; ")
 }
 
-fn and_left(left: &[LeftBehind]) -> String {
-    left.iter()
-        .map(|left| format!("; {} could not be freed: {}; free it by hand", left.volume, left.error))
-        .collect()
+/// What is left, as the rest of a sentence.
+pub(crate) fn and_left(left: &[LeftBehind]) -> String {
+    let told =
+        |left: &LeftBehind| format!("; {} could not be freed: {}; free it by hand", left.volume, left.error);
+    left.iter().map(told).collect()
 }
 
 impl From<PendingError> for UpdateError {

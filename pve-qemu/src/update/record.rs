@@ -196,11 +196,7 @@ impl<'a> Recorder<'a> {
     }
 
     fn set_drive(&mut self, id: DriveId, key: &BString, value: &BString) -> Result<(), UpdateError> {
-        let fail = |source: NewDiskError| UpdateError::Disk {
-            key: key.clone(),
-            source: Box::new(source),
-            left_behind: Vec::new(),
-        };
+        let fail = |source: NewDiskError| UpdateError::Disk { key: key.clone(), source: Box::new(source) };
         let new = Drive::read_with(id, value, true).map_err(|source| fail(source.into()))?;
         self.check_drive(id, &new)?;
         let pending = self.config.pending.get(key).map(BStr::to_owned);
@@ -222,11 +218,9 @@ impl<'a> Recorder<'a> {
             self.config.pending.unqueue_deletion(key);
             self.store()
         });
-        recorded.map_err(|error| match (error, disks.give_up()) {
-            (UpdateError::Disk { key, source, .. }, left_behind) => {
-                UpdateError::Disk { key, source, left_behind }
-            }
-            (error, _) => error,
+        recorded.map_err(|error| match disks.give_up() {
+            left_behind if left_behind.is_empty() => error,
+            left_behind => UpdateError::Left { source: Box::new(error), left_behind },
         })
     }
 
