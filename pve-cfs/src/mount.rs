@@ -23,21 +23,21 @@
 //!
 //! | | reference | in memory | target | measured | in memory |
 //! |---|---|---|---|---|---|
-//! | create + write 500 B | 15.7k/s | 48k/s | 30k/s | 12.7k/s | 18.7k/s |
-//! | overwrite 500 B | 20.7k/s | 64k/s | 40k/s | 33.7k/s | 35.3k/s |
-//! | temporary file + rename over | 10.0k/s | 29k/s | 20k/s | 7.1k/s | 10.6k/s |
-//! | open + read + close, warm | 47k/s | 84k/s | 80k/s | 188k/s | 53.5k/s |
-//! | stat | 142k/s | 187k/s | 180k/s | 87k/s | 84k/s |
-//! | unlink | 33.7k/s | – | – | 22.8k/s | 39.0k/s |
-//! | list 1,000 names | 1.16 ms | 0.13 ms | 0.2 ms | 0.14 ms | 0.14 ms |
-//! | list 10,000 names, after a change | 131 ms | – | 5 ms | 5.9 ms | 5.0 ms |
-//! | list 10,000 names | – | – | 5 ms | 1.3 ms | 1.3 ms |
-//! | start with 10,000 files | 1000 ms | – | 20 ms | 21 ms | – |
-//! | memory with 10,000 files | 22.9 MB | – | 20 MB | 16.1 MB | – |
-//! | SQLite's transaction alone | 7.4 µs | – | – | 11.1 µs | – |
+//! | create + write 500 B | 15.7k/s | 48k/s | 30k/s | 13.2k/s | 19.1k/s |
+//! | overwrite 500 B | 20.7k/s | 64k/s | 40k/s | 36.1k/s | 37.1k/s |
+//! | temporary file + rename over | 10.0k/s | 29k/s | 20k/s | 7.3k/s | 10.8k/s |
+//! | open + read + close, warm | 47k/s | 84k/s | 80k/s | 192k/s | 55.0k/s |
+//! | stat | 142k/s | 187k/s | 180k/s | 92.9k/s | 85.1k/s |
+//! | unlink | 33.7k/s | – | – | 25.6k/s | 40.8k/s |
+//! | list 1,000 names | 1.16 ms | 0.13 ms | 0.2 ms | 0.13 ms | 0.12 ms |
+//! | list 10,000 names, after a change | 131 ms | – | 5 ms | 3.2 ms | 3.3 ms |
+//! | list 10,000 names | – | – | 5 ms | 1.2 ms | 1.2 ms |
+//! | start with 10,000 files | 1000 ms | – | 20 ms | 18.6 ms | – |
+//! | memory with 10,000 files | 22.9 MB | – | 20 MB | 16.3 MB | – |
+//! | SQLite's transaction alone | 7.4 µs | – | – | 11.4 µs | – |
 //!
-//! A replacement by renaming costs 141 µs of processor time here, 1.49 times the file system in memory, where 1.45 is demanded: about 33 µs
-//! are three transactions of SQLite, the rest is also that the kernel is told to forget the time of what was renamed.
+//! A replacement by renaming costs 134 µs of processor time here, 1.44 to 1.51 times the file system in memory in different runs, where
+//! 1.45 is demanded: about 33 µs of that are three transactions of SQLite.
 
 use std::ffi::OsStr;
 use std::fs::File;
