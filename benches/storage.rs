@@ -18,6 +18,7 @@ fn storages() -> Storages {
         Storage::new(id("thin"), "lvmthin").with("vgname", "pve").with("thinpool", "data"),
         Storage::new(id("thick"), "lvm").with("vgname", "vg0").with("tagged_only", "1"),
         Storage::new(id("tank"), "zfspool").with("pool", "tank"),
+        Storage::new(id("full"), "lvmthin").with("vgname", "full").with("thinpool", "data"),
     ]
     .into_iter()
     .collect()
@@ -42,6 +43,18 @@ fn lvs() -> String {
         text.push_str(&line);
     }
     text
+}
+
+/// As `lvs` prints them, sorted by name: all of them volumes of guests.
+fn full() -> String {
+    let line = |number: u32| {
+        let (vmid, disk) = (100 + number / 10, number % 10);
+        format!("  full:vm-{vmid}-disk-{disk}:34359738368:Vwi-aotz--:data:12.50:::u:::1700000101\n")
+    };
+    let mut lines: Vec<String> = (0..VOLUMES).map(line).collect();
+    lines.sort_unstable();
+    lines.insert(0, "  full:data:147203293184:twi-aotz--::3.52:1.25::u::1506803712:1690000000\n".to_owned());
+    lines.concat()
 }
 
 fn datasets() -> String {
@@ -76,6 +89,13 @@ fn listing(criterion: &mut Criterion) {
     }
     group.bench_function("volumes by content, sorted, thin", |bencher| {
         bencher.iter(|| session.volumes(black_box("thin"), Wanted::Everything, None, &BTreeSet::new()));
+    });
+    // every one of them is shown
+    let mut host = MemoryHost::new();
+    host.answer_containing("/sbin/lvs", Output::success(full()));
+    let session = Session::new(&storages, &host, "pve1").assume_active();
+    group.bench_function("volumes by content, sorted, 100,000 shown", |bencher| {
+        bencher.iter(|| session.volumes(black_box("full"), Wanted::Everything, None, &BTreeSet::new()));
     });
     group.bench_function("survey with reasons, thin", |bencher| {
         bencher.iter(|| session.survey(black_box("thin")));

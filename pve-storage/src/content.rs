@@ -57,7 +57,7 @@ pub(crate) fn list(
             owner: file.owner.map(|owner| owner.as_bstr().to_owned()),
             size: Some(meta.size),
             ctime: written.or(Some(meta.changed)),
-            backup,
+            backup: backup.map(Box::new),
             ..Image::new(volid, file.format.as_ref())
         });
     }

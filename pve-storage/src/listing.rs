@@ -49,7 +49,7 @@ pub struct Image {
     pub content: Option<ContentType>,
     /// Attributes of a backup.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub backup: Option<BackupAttributes>,
+    pub backup: Option<Box<BackupAttributes>>,
 }
 
 /// Address of a LUN.
@@ -167,6 +167,11 @@ impl Listing {
         if let Some(hidden) = &mut self.hidden {
             hidden.push(Hidden { name: name.as_ref().into(), size, reason });
         }
+    }
+
+    /// Makes room for this many more entries.
+    pub fn reserve(&mut self, count: usize) {
+        self.images.reserve(count);
     }
 
     /// Takes an entry in.

@@ -85,12 +85,12 @@ impl Session<'_> {
         if disks || plugin.lists_always() {
             let mut listing = Listing::new();
             plugin.list_images(self, used, wanted, &mut listing, &mut cache)?;
-            for image in listing.images {
-                let content = disk_content(&image, containers);
-                if plugin.lists_always() || types.contains(&content) {
-                    found.push(Image { content: Some(content), ..image });
-                }
-            }
+            found = listing.images;
+            found.retain_mut(|image| {
+                let content = disk_content(image, containers);
+                image.content = Some(content);
+                plugin.lists_always() || types.contains(&content)
+            });
         }
         for content in types.into_iter().filter(|content| !is_disk(*content)) {
             let mut listing = Listing::new();
@@ -259,7 +259,12 @@ fn is_path_based(storage: &Storage) -> bool {
     storage.plugin().content_directory(storage, ContentType::Images).is_ok()
 }
 
-/// By volume id, letters compared in lower case; equal ones stay as they are.
+/// By volume id, letters compared in lower case; equal ones stay as they are. Most tools list in this order anyway.
 fn sort(images: &mut [Image]) {
-    images.sort_by_cached_key(|image| image.volid.as_bstr().to_ascii_lowercase());
+    fn letters(image: &Image) -> impl Iterator<Item = u8> {
+        image.volid.as_bstr().iter().map(u8::to_ascii_lowercase)
+    }
+    if !images.is_sorted_by(|one, next| letters(one).le(letters(next))) {
+        images.sort_by_cached_key(|image| image.volid.as_bstr().to_ascii_lowercase());
+    }
 }

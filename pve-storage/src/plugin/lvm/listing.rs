@@ -58,6 +58,7 @@ pub(in super::super) fn thick(
 /// If the section of the storage lacks its volume group or pool.
 pub fn thin_volumes(lvs: &Lvs, storage: &Storage, wanted: Wanted<'_>, listing: &mut Listing) -> Result<()> {
     let filter = LvmThinFilter { vg: volume_group(storage)?, pool: storage.require("thinpool")?, wanted };
+    listing.reserve(lvs.count());
     for lv in lvs.iter() {
         match filter.judge(&lv) {
             Ok(listed) => {

@@ -45,6 +45,11 @@ impl Lvs {
         lines(&self.text).filter_map(|line| LvLine::parse(line))
     }
 
+    /// How many lines were reported, near enough to make room for the volumes in them.
+    pub(super) fn count(&self) -> usize {
+        self.text.find_iter("\n").count()
+    }
+
     /// The logical volume of this name in this group.
     #[must_use]
     pub fn find(&self, group: &[u8], name: &[u8]) -> Option<LvLine<'_>> {

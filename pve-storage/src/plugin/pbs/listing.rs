@@ -58,13 +58,13 @@ fn list_one(storage: &Storage, snapshot: &Value, wanted: Wanted<'_>, listing: &m
         owner: Some(owner.as_bstr().to_owned()),
         size: Some(size.unwrap_or(1)),
         ctime: time,
-        backup: Some(BackupAttributes {
+        backup: Some(Box::new(BackupAttributes {
             subtype,
             notes: notes.map(Into::into),
             protected: snapshot.get("protected").and_then(Value::as_bool).unwrap_or(false),
             verification: snapshot.get("verification").filter(|state| !state.is_null()).cloned(),
             encrypted: encryption(snapshot),
-        }),
+        })),
         ..Image::new(storage.volid(&volname)?, format!("pbs-{kind}"))
     });
     Ok(())
