@@ -42,6 +42,7 @@ pub struct Command {
     directory: Option<BString>,
     progress: bool,
     umask: Option<u32>,
+    spooled: bool,
     refused: Option<BString>,
 }
 
@@ -68,6 +69,7 @@ impl Command {
             directory: None,
             progress: false,
             umask: None,
+            spooled: false,
             refused: None,
         }
     }
@@ -154,6 +156,15 @@ impl Command {
         self
     }
 
+    /// Gives the program a file without a name as standard output instead of a pipe, for one that can write to nothing
+    /// else. What it wrote is handed on when it has ended; the file is in the folder for temporary files, takes as much
+    /// space as was written, and is gone with this process whatever happens.
+    #[must_use]
+    pub fn spooled(mut self) -> Self {
+        self.spooled = true;
+        self
+    }
+
     /// The same command with other arguments where `change` gives some.
     pub(crate) fn map_arguments(&self, mut change: impl FnMut(&[u8]) -> Option<BString>) -> Self {
         let args = self.args.iter().map(|arg| change(arg).unwrap_or_else(|| arg.clone())).collect();
@@ -205,6 +216,12 @@ impl Command {
     #[must_use]
     pub fn permission_mask(&self) -> Option<u32> {
         self.umask
+    }
+
+    /// Whether its standard output is a file.
+    #[must_use]
+    pub fn is_spooled(&self) -> bool {
+        self.spooled
     }
 
     /// Whether its lines report progress.
@@ -323,15 +340,22 @@ impl Output {
         lines(&self.stderr)
     }
 
-    /// The last line of standard error with text in it, or how the command ended.
+    /// The last lines of standard error with text in them, joined by `; `, or how the command ended. The cause often
+    /// stands before the last line (LVM), so that one alone would not do.
     #[must_use]
     pub fn complaint(&self) -> String {
-        match self.error_lines().filter(|line| !line.trim_ascii().is_empty()).last() {
-            Some(line) => line.trim_ascii().to_str_lossy().into_owned(),
-            None => self.exit.to_string(),
+        let lines: Vec<_> =
+            self.error_lines().map(|line| line.trim_ascii()).filter(|line| !line.is_empty()).collect();
+        let last = lines.get(lines.len().saturating_sub(COMPLAINT_LINES)..).unwrap_or_default();
+        if last.is_empty() {
+            return self.exit.to_string();
         }
+        last.iter().map(|line| line.to_str_lossy()).collect::<Vec<_>>().join("; ")
     }
 }
+
+/// How many lines of standard error a complaint has at most.
+const COMPLAINT_LINES: usize = 8;
 
 /// The lines of a program's output: they end at LF, CR, CRLF or a run of backspaces; a last line without end counts
 /// unless it is empty or `0` (spec: storage-commands, "Running a command").
@@ -463,11 +487,13 @@ mod tests {
     }
 
     #[test]
-    fn complaint_is_the_last_line_said() {
+    fn complaint_is_what_was_said_last() {
         let mut output = Output::success("");
         output.exit = Exit::Code(5);
         assert_eq!(output.complaint(), "exit code 5");
         output.stderr = "warning\n  no space left \n\n".into();
-        assert_eq!(output.complaint(), "no space left");
+        assert_eq!(output.complaint(), "warning; no space left");
+        output.stderr = (0..20).map(|line| format!("{line}\n")).collect::<String>().into();
+        assert_eq!(output.complaint(), "12; 13; 14; 15; 16; 17; 18; 19");
     }
 }

@@ -146,7 +146,7 @@ pub enum Error {
         command: String,
         /// How it ended.
         exit: Exit,
-        /// Its last line on standard error, or how it ended.
+        /// Its last lines on standard error, or how it ended.
         complaint: String,
     },
     /// A command answered something that cannot be understood.
@@ -160,6 +160,16 @@ pub enum Error {
     /// A command could not be run.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// A stream ended before all of the volume had come.
+    #[error(
+        "the stream ends after {got} bytes of content, at least {expected} should come: what sends it may have failed"
+    )]
+    ShortStream {
+        /// Bytes of content that came.
+        got: u64,
+        /// Bytes that have to come.
+        expected: u64,
+    },
     /// A file could not be read or changed.
     #[error("{action}: {source}")]
     Io {

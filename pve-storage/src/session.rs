@@ -276,7 +276,21 @@ impl<'a> Session<'a> {
         body: impl FnOnce() -> Result<T>,
         undo: impl FnOnce() -> Result<()>,
     ) -> Result<T> {
-        let mark = self.journal.borrow().len();
+        self.undoing_since(self.mark(), body, undo)
+    }
+
+    /// How far the operation has come: what [`Session::undoing_since`] takes back begins here.
+    pub(crate) fn mark(&self) -> usize {
+        self.journal.borrow().len()
+    }
+
+    /// [`Session::undoing`] where `undo` takes back what was done since `mark` too.
+    pub(crate) fn undoing_since<T>(
+        &self,
+        mark: usize,
+        body: impl FnOnce() -> Result<T>,
+        undo: impl FnOnce() -> Result<()>,
+    ) -> Result<T> {
         let error = match body() {
             Ok(value) => return Ok(value),
             Err(error) => error,

@@ -2,12 +2,14 @@
 //! Formats of the streams by which volumes travel between storages, and how two storages agree on one.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
 use pve_volid::{ImageFormat, VolumeFormat, VolumeType};
 use serde::Serialize;
 
+use crate::command::{Command, Streams};
 use crate::error::{Error, Result};
+use crate::session::Session;
 
 /// The format of a stream (spec: volumes, "Capabilities"). The `+size` formats begin with the size in bytes as a
 /// little-endian 64-bit number.
@@ -125,6 +127,74 @@ pub(crate) fn of_files(
         (false, Some(ImageFormat::Subvol)) => vec![StreamFormat::TarSize],
         (false, _) if vtype == VolumeType::Backup => Vec::new(),
         (false, _) => vec![StreamFormat::RawSize],
+    }
+}
+
+/// Sizes of images are told in sectors: a file may be shorter than that by less than one.
+const SECTOR: u64 = 512;
+
+/// The content of a stream behind its header: counts what is read of it.
+pub(crate) struct Content<'a> {
+    input: &'a mut (dyn Read + Send),
+    read: u64,
+}
+
+impl<'a> Content<'a> {
+    pub(crate) fn of(input: &'a mut (dyn Read + Send)) -> Self {
+        Content { input, read: 0 }
+    }
+
+    /// Feeds a command with the content, and fails if less came than the header told: the program that read it took the
+    /// early end for the end.
+    ///
+    /// # Errors
+    /// If the command fails, or the stream is too short.
+    pub(crate) fn feed(mut self, session: &Session<'_>, command: &Command, least: u64) -> Result<()> {
+        session.run_with(command, Streams { input: Some(&mut self), output: None })?;
+        if session.host().is_rehearsal() {
+            return Ok(());
+        }
+        // a program that had enough left the rest
+        let drained = io::copy(&mut self, &mut io::sink());
+        drained.map_err(|source| Error::Io { action: "read the rest of the stream".into(), source })?;
+        if self.read < least {
+            return Err(Error::ShortStream { got: self.read, expected: least });
+        }
+        Ok(())
+    }
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        self.read += count as u64;
+        Ok(count)
+    }
+}
+
+/// How many bytes have to follow a header that tells `size`: the disk itself in a raw stream; anything at all where the
+/// content is packed.
+pub(crate) fn least_content(format: StreamFormat, size: u64) -> u64 {
+    match format {
+        StreamFormat::RawSize => size.saturating_sub(SECTOR - 1),
+        _ => 1,
+    }
+}
+
+/// Writes what comes through, and knows whether anything did.
+pub(crate) struct Touched<'a> {
+    pub(crate) output: &'a mut (dyn Write + Send),
+    pub(crate) touched: bool,
+}
+
+impl Write for Touched<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.touched |= !buffer.is_empty();
+        self.output.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
     }
 }
 

@@ -2,6 +2,7 @@
 //! STORAGE_COMMANDS: storage operations, compared by everything they ran, locked and left behind.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 
 use bstr::{BStr, BString};
@@ -149,7 +150,8 @@ fn operate(case: &Value, session: &Session<'_>, seen: &mut Map<String, Value>) -
         }
         "import" => {
             let size = case["stream_size"].as_u64().unwrap_or(0).to_le_bytes();
-            let mut stream = &size[..];
+            let content = case["stream_size"].as_u64().unwrap_or(0).max(1);
+            let mut stream = Read::chain(&size[..], std::io::repeat(0).take(content));
             let made = transfer(case, |transfer| session.import(volid, transfer, &mut stream).map_err(say))?;
             result(bytes::write(made.as_bstr()));
         }

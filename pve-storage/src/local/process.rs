@@ -2,7 +2,7 @@
 //! Running a program: its streams, its time, its end.
 
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ExitStatus, Stdio};
@@ -27,12 +27,29 @@ pub(super) fn run(command: &Command, streams: Streams<'_>, listener: &Listener) 
     if let Some(operand) = command.refused() {
         return Err(RunError::Refused { command: command.to_string(), operand: operand.to_owned() });
     }
-    let child = start(command, streams.input.is_some())
+    if command.is_spooled() && streams.output.is_some() {
+        return spool(command, streams, listener);
+    }
+    let child = start(command, streams.input.is_some(), Stdio::piped())
         .map_err(|source| RunError::Start { program: command.program().to_owned(), source })?;
     attend(command, child, streams, listener)
 }
 
-fn start(command: &Command, with_input: bool) -> io::Result<Child> {
+/// Runs a program that writes to a file, and hands on what it wrote.
+fn spool(command: &Command, streams: Streams<'_>, listener: &Listener) -> Result<Output, RunError> {
+    let moved = |source| RunError::Stream { command: command.to_string(), source };
+    let mut file = tempfile::tempfile().map_err(moved)?;
+    let child = start(command, streams.input.is_some(), file.try_clone().map_err(moved)?.into())
+        .map_err(|source| RunError::Start { program: command.program().to_owned(), source })?;
+    let output = attend(command, child, Streams { input: streams.input, output: None }, listener)?;
+    if let Some(sink) = streams.output.filter(|_| output.succeeded()) {
+        file.rewind().map_err(moved)?;
+        io::copy(&mut file, sink).map_err(moved)?;
+    }
+    Ok(output)
+}
+
+fn start(command: &Command, with_input: bool, output: Stdio) -> io::Result<Child> {
     let mut process = std::process::Command::new(os(command.program()));
     process.args(command.arguments().iter().map(|arg| OsStr::from_bytes(arg)));
     process.envs(ENVIRONMENT);
@@ -41,7 +58,7 @@ fn start(command: &Command, with_input: bool) -> io::Result<Child> {
         process.current_dir(os(directory));
     }
     process.stdin(if with_input { Stdio::piped() } else { Stdio::null() });
-    process.stdout(Stdio::piped()).stderr(Stdio::piped());
+    process.stdout(output).stderr(Stdio::piped());
     // a group of its own, so that a command that takes too long goes with everything it started
     process.process_group(0);
     let Some(mask) = command.permission_mask() else { return process.spawn() };

@@ -10,10 +10,11 @@ use super::super::concat;
 use super::{file_path, image};
 use crate::command::{Command, Streams};
 use crate::error::{Error, Result};
+use crate::host::Change;
 use crate::operation::{Allocation, Transfer};
 use crate::session::Session;
 use crate::storage::Storage;
-use crate::transfer::{StreamFormat, read_header, write_header};
+use crate::transfer::{Content, StreamFormat, Touched, least_content, read_header, write_header};
 use crate::volume::Volume;
 
 /// What `tar` keeps of a container's file system.
@@ -87,8 +88,16 @@ pub(in super::super) fn export(
         }
     };
     write_header(output, size)?;
-    session.run_with(&command, Streams { input: None, output: Some(output) })?;
-    Ok(())
+    let mut touched = Touched { output, touched: false };
+    let result = session.run_with(&command, Streams { input: None, output: Some(&mut touched) });
+    match result {
+        // `qemu-img` as it is released writes to nothing but files and devices
+        Err(Error::Failed { complaint, .. }) if complaint.contains("/dev/stdout") && !touched.touched => {
+            let spooled = command.spooled();
+            session.run_with(&spooled, Streams { input: None, output: Some(&mut touched) }).map(drop)
+        }
+        other => other.map(drop),
+    }
 }
 
 fn copy(path: &BStr) -> Command {
@@ -131,9 +140,15 @@ pub(in super::super) fn import(
         if taken {
             return Err(Error::Exists(path));
         }
-        read_header(input)?;
+        let least = least_content(transfer.format, read_header(input)?);
         let command = Command::change("dd").value(concat([b"of=", &path])).args(["conv=excl", "bs=64k"]);
-        session.run_with(&command, Streams { input: Some(input), output: None })?;
+        session.undoing(
+            || Content::of(input).feed(session, &command, least),
+            || match session.exists(path.as_bstr()) {
+                true => session.change(&Change::Unlink { path: path.clone() }),
+                false => Ok(()),
+            },
+        )?;
         return Ok(volume.volname.to_owned());
     }
     let owner = volume.owner.ok_or_else(|| volume.request("it has no owner"))?;
@@ -145,9 +160,10 @@ pub(in super::super) fn import(
             None
         }
     };
-    let size_kib = read_header(input)?.div_ceil(1024);
-    let request = Allocation { owner, format: content, name, size_kib };
-    allocate_and_fill(session, storage, &request, input).map(|volname| with_base(volume, volname))
+    let size = read_header(input)?;
+    let request = Allocation { owner, format: content, name, size_kib: size.div_ceil(1024) };
+    let least = least_content(transfer.format, size);
+    allocate_and_fill(session, storage, &request, least, input).map(|volname| with_base(volume, volname))
 }
 
 /// The volume name of an import keeps the base of the wanted name.
@@ -162,8 +178,10 @@ fn allocate_and_fill(
     session: &Session<'_>,
     storage: &Storage,
     request: &Allocation<'_>,
+    least: u64,
     input: &mut (dyn Read + Send),
 ) -> Result<BString> {
+    let mark = session.mark();
     let volname = image::allocate(session, storage, request)?;
     let made = storage.volume(&volname)?;
     let path = file_path(&made, made.name)?;
@@ -172,8 +190,9 @@ fn allocate_and_fill(
     } else {
         Command::change("dd").value(concat([b"of=", &path])).args(["conv=sparse", "bs=64k"])
     };
-    session.undoing(
-        || session.run_with(&command, Streams { input: Some(input), output: None }),
+    session.undoing_since(
+        mark,
+        || Content::of(input).feed(session, &command, least),
         || image::free(session, &made),
     )?;
     Ok(volname.clone())

@@ -13,7 +13,7 @@ use crate::command::{Command, Streams};
 use crate::error::{Error, Result};
 use crate::operation::{Allocation, Transfer};
 use crate::session::Session;
-use crate::transfer::{StreamFormat, read_header, write_header};
+use crate::transfer::{Content, StreamFormat, least_content, read_header, write_header};
 use crate::volume::Volume;
 
 pub(in super::super) fn export(
@@ -57,7 +57,8 @@ pub(in super::super) fn import(
         return Err(volume.unsupported("be imported", "only a raw stream into a raw volume can"));
     }
     let owner = volume.owner.ok_or_else(|| volume.request("it has no owner"))?;
-    let volname = session.locked(storage, || {
+    let mark = session.mark();
+    let (volname, size) = session.locked(storage, || {
         let group = volume_group(storage)?;
         let mut name = Some(volume.name);
         if lvs(session, group)?.find(group, volume.name).is_some() {
@@ -67,9 +68,9 @@ pub(in super::super) fn import(
             session.warn(format!("'{}' exists already, importing under another name", volume.volid()));
             name = None;
         }
-        let size_kib = read_header(input)?.div_ceil(1024);
-        let request = Allocation { owner, format: ImageFormat::Raw, name, size_kib };
-        storage.plugin().allocate(session, storage, &request)
+        let size = read_header(input)?;
+        let request = Allocation { owner, format: ImageFormat::Raw, name, size_kib: size.div_ceil(1024) };
+        Ok((storage.plugin().allocate(session, storage, &request)?, size))
     })?;
     let path = device(storage, &volname)?;
     let mut command = Command::change("dd").value(concat([b"of=", &path]));
@@ -77,8 +78,9 @@ pub(in super::super) fn import(
         command = command.arg("conv=sparse");
     }
     let made = storage.volume(&volname)?;
-    session.undoing(
-        || session.run_with(&command.arg("bs=64k"), Streams { input: Some(input), output: None }),
+    session.undoing_since(
+        mark,
+        || Content::of(input).feed(session, &command.arg("bs=64k"), least_content(transfer.format, size)),
         || session.locked(storage, || storage.plugin().free(session, &made).map(drop)),
     )?;
     Ok(volname.clone())

@@ -16,7 +16,7 @@ use crate::listing::{Image, Listing};
 use crate::operation::{SizeInfo, SnapshotInfo, Transfer};
 use crate::session::{Session, failed, strange};
 use crate::storage::Storage;
-use crate::transfer::{StreamFormat, read_header, write_header};
+use crate::transfer::{Content, StreamFormat, least_content, read_header, write_header};
 use crate::volume::Volume;
 use crate::words::words;
 
@@ -385,14 +385,14 @@ impl<'s> Tool<'s> {
             let owner = volume.owner.ok_or_else(|| volume.request("it has no owner"))?;
             volname = self.free_name(session, owner)?;
         }
-        read_header(input)?;
+        let least = least_content(transfer.format, read_header(input)?);
         let command = self
             .command(Effect::Change, &["import", "--export-format", "1", "-"])
             .operand(&volname)
             .progress();
         let made = self.storage.volume(&volname)?;
         session.undoing(
-            || session.run_with(&command, Streams { input: Some(input), output: None }),
+            || Content::of(input).feed(session, &command, least),
             || self.storage.plugin().free(session, &made).map(drop),
         )?;
         Ok(volname.clone())

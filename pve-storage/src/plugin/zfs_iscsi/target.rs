@@ -53,7 +53,10 @@ impl<'s> Target<'s> {
                 return Err(Error::Value {
                     storage: storage.id().clone(),
                     what: "iscsiprovider".into(),
-                    reason: format!("'{provider}' is not supported, only 'comstar' and 'LIO' are"),
+                    reason: format!(
+                        "LUNs of '{provider}' cannot be changed or looked up here, only those of 'comstar' and 'LIO' (listing \
+                         and snapshots work)"
+                    ),
                 });
             }
         };
