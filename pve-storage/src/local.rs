@@ -4,6 +4,7 @@
 mod change;
 mod lock;
 mod process;
+mod raw_image;
 
 use std::ffi::OsStr;
 use std::io;
@@ -32,6 +33,8 @@ const FILE_SYSTEM_TIME: Duration = Duration::from_secs(2);
 type Listener = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// This machine: programs are run, files are changed, locks are those that Proxmox VE takes.
+///
+/// Without `qemu-img`, raw images are made, measured and grown all the same, as they are nothing but files; a warning says so.
 ///
 /// ```no_run
 /// use pve_storage::{LocalHost, Session, Storage, Storages};
@@ -130,7 +133,18 @@ fn in_time<T: Send + 'static>(question: impl FnOnce() -> T + Send + 'static) -> 
 
 impl Runner for LocalHost {
     fn run(&self, command: &Command, streams: Streams<'_>) -> Result<Output, RunError> {
-        process::run(command, streams, &self.listener)
+        match process::run(command, streams, &self.listener) {
+            Err(RunError::Start { program, source }) if source.kind() == io::ErrorKind::NotFound => {
+                let output = raw_image::stand_in(command).ok_or(RunError::Start { program, source })?;
+                if let Some(image) = raw_image::image(command) {
+                    let warning =
+                        format!("qemu-img is not installed; the raw image {image} was made without it");
+                    self.tell(Event::Warning(warning));
+                }
+                Ok(output)
+            }
+            other => other,
+        }
     }
 }
 

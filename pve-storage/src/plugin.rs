@@ -9,7 +9,7 @@ mod iscsi;
 pub mod lvm;
 mod lvmthin;
 pub mod pbs;
-mod qemu_img;
+pub(crate) mod qemu_img;
 mod rbd;
 mod unknown;
 mod zfs;

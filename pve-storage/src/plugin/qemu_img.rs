@@ -141,7 +141,7 @@ pub(super) fn preallocation(storage: &Storage, format: ImageFormat) -> Option<&B
 }
 
 /// `qemu-img create`: a new image.
-pub(super) fn create(storage: &Storage, format: ImageFormat, file: &BStr, size_kib: u64) -> Command {
+pub(crate) fn create(storage: &Storage, format: ImageFormat, file: &BStr, size_kib: u64) -> Command {
     let mut command = Command::change(PROGRAM).arg("create");
     if let Some(value) = preallocation(storage, format) {
         command = command.arg("-o").value(super::concat([b"preallocation=", value]));
@@ -172,7 +172,7 @@ pub(super) fn create_on_top(
 }
 
 /// `qemu-img resize`.
-pub(super) fn resize(storage: &Storage, format: ImageFormat, file: &BStr, size: u64) -> Command {
+pub(crate) fn resize(storage: &Storage, format: ImageFormat, file: &BStr, size: u64) -> Command {
     let mut command = Command::change(PROGRAM).arg("resize");
     if let Some(value) = preallocation(storage, format) {
         command = command.value(super::concat([b"--preallocation=", value]));
