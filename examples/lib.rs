@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Nothing lives here: the programs of this package are its examples, one file (or folder) each.
+//! What several programs ask of their user alike. The programs of this package are its examples, one file (or folder) each.
+
+pub mod whereabouts;
 
 /// The programs in the README, which must compile.
 #[cfg(doctest)]

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anstyle::{AnsiColor, Style};
 use clap::Args;
+use examples::whereabouts::{node, root};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use pve_cfs::Source;
 use pve_config::guest::GuestKind;
@@ -16,10 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{Out, Outcome};
 
-/// Where the cluster file system is mounted.
-const MOUNTED: &str = "/etc/pve";
-/// Its database.
-const DATABASE: &str = "/var/lib/pve-cluster/config.db";
+pub(crate) use examples::whereabouts::complain;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -58,7 +55,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn open(options: &Options) -> Result<Self, Box<dyn Error>> {
-        let source = Source::read(&root(options)?)?;
+        let source = Source::read(&root(options.root.as_deref())?)?;
         let cluster = Inventory::new(source.listing.files());
         for finding in &source.findings {
             complain(&finding.severity().to_string(), &finding.to_string());
@@ -149,44 +146,5 @@ impl Place {
         // the template is a constant: if it were wrong, the plain bar would do
         bar.set_style(ProgressStyle::with_template(shape).unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.with_message(what.to_owned())
-    }
-}
-
-/// Writes a remark to standard error.
-pub(crate) fn complain(kind: &str, text: &str) {
-    let style: Style = match kind {
-        "error" => AnsiColor::Red.on_default().bold(),
-        "would run" => AnsiColor::Cyan.on_default(),
-        _ => AnsiColor::Yellow.on_default(),
-    };
-    anstream::eprintln!("{style}{kind}:{style:#} {text}");
-}
-
-fn root(options: &Options) -> Result<PathBuf, String> {
-    match &options.root {
-        Some(root) => Ok(root.clone()),
-        None => [MOUNTED, DATABASE]
-            .map(Path::new)
-            .into_iter()
-            .find(|path| path.exists())
-            .map(Path::to_owned)
-            .ok_or_else(|| format!("neither {MOUNTED} nor {DATABASE} exists here: say --root PATH")),
-    }
-}
-
-/// The node to work as: the one asked for, this machine, or the only one that there is.
-fn node(wanted: Option<&str>, nodes: &[String]) -> Result<String, String> {
-    let name = nix::sys::utsname::uname().map(|name| name.nodename().to_string_lossy().into_owned());
-    let name = name.unwrap_or_default();
-    let here = name.split('.').next().unwrap_or_default();
-    let is_known = |node: &str| nodes.is_empty() || nodes.iter().any(|known| known == node);
-    match (wanted, nodes) {
-        (Some(node), _) if is_known(node) => Ok(node.to_owned()),
-        (Some(node), _) => Err(format!("there is no node '{node}', only {}", nodes.join(", "))),
-        (None, _) if is_known(here) => Ok(here.to_owned()),
-        (None, [only]) => Ok(only.clone()),
-        (None, _) => {
-            Err(format!("'{here}' is no node of the cluster: say --node with one of {}", nodes.join(", ")))
-        }
     }
 }

@@ -2,11 +2,16 @@
 //! `qm disk`: the disks of a VM.
 
 use std::error::Error;
+use std::path::PathBuf;
 
 use bstr::BStr;
 use clap::Subcommand;
 use clap::builder::BoolishValueParser;
+use pve_config::format::{format_size, split_list};
+use pve_qemu::disk_import::{ImportOptions, import_disk};
 use pve_qemu::disk_move::{MoveOptions, Moved, Reassigned, move_disk, reassign_disk};
+use pve_qemu::resize::{ResizeOptions, resize_disk};
+use pve_qemu::update::{Update, update_vm};
 use pve_volid::{ImageFormat, StorageId, VmId};
 use serde_json::json;
 
@@ -20,6 +25,9 @@ pub(crate) enum Disk {
     Move(Move),
     Reassign(Reassign),
     Rescan(Rescan),
+    Resize(Resize),
+    Import(Import),
+    Unlink(Unlink),
 }
 
 /// Move a disk to another storage or format, or to another virtual machine
@@ -78,12 +86,117 @@ pub(crate) struct Reassign {
     target_digest: Option<String>,
 }
 
+/// Make a disk larger
+#[derive(clap::Args)]
+pub(crate) struct Resize {
+    /// The virtual machine
+    vmid: VmId,
+    /// The disk: scsi0, virtio1 …
+    disk: String,
+    /// Its new size (32G), or how much more (+8G)
+    size: String,
+    /// Although another operation has locked it
+    #[arg(long)]
+    skiplock: bool,
+    /// Only if the configuration has this SHA-1 digest
+    #[arg(long)]
+    digest: Option<String>,
+}
+
+/// Copy an image to a new disk, which becomes an unused one
+#[derive(clap::Args)]
+pub(crate) struct Import {
+    /// The virtual machine
+    vmid: VmId,
+    /// The image: a path, or STORAGE:VOLNAME
+    source: PathBuf,
+    /// The storage that gets the disk
+    storage: StorageId,
+    /// Format of the disk: raw, qcow2, vmdk
+    #[arg(long, value_parser = crate::image_format)]
+    format: Option<ImageFormat>,
+    /// Attach it as this disk
+    #[arg(long, value_name = "DISK")]
+    target_disk: Option<String>,
+}
+
+/// Detach disks; their volumes are kept as unused disks
+#[derive(clap::Args)]
+pub(crate) struct Unlink {
+    /// The virtual machine
+    vmid: VmId,
+    /// The disks, separated by commas
+    #[arg(long, value_name = "DISKS")]
+    idlist: String,
+    /// Remove the volumes
+    #[arg(long)]
+    force: bool,
+}
+
+impl Resize {
+    pub(crate) fn run(&self, place: &Place, out: &mut Out) -> Outcome {
+        let mut options = ResizeOptions::default();
+        options.skip_lock = self.skiplock;
+        options.digest = given(self.digest.as_ref());
+        let (disk, size) = (BStr::new(&self.disk), BStr::new(&self.size));
+        place.change(
+            out,
+            |node| resize_disk(node, self.vmid, disk, size, options),
+            |size| {
+                let line = format!("{disk} of VM {} has {} now", self.vmid, format_size(*size));
+                Told::new(vec![line], json!({ "vmid": self.vmid.get(), "disk": self.disk, "size": size }))
+            },
+        )
+    }
+}
+
+impl Import {
+    pub(crate) fn run(&self, place: &Place, out: &mut Out) -> Outcome {
+        let mut options = ImportOptions::default();
+        options.format = self.format;
+        options.target = given(self.target_disk.as_ref());
+        // a file that is here is meant, whatever it is called
+        let source =
+            if self.source.exists() { std::path::absolute(&self.source)? } else { self.source.clone() };
+        let source = BStr::new(source.as_os_str().as_encoded_bytes());
+        place.change(
+            out,
+            |node| import_disk(node, self.vmid, source, &self.storage, options),
+            |done| {
+                let (key, volume) = (done.key.to_string(), done.volume.to_string());
+                let line = format!("{key} of VM {}: {volume}", self.vmid);
+                Told::new(vec![line], json!({ "vmid": self.vmid.get(), "disk": key, "volume": volume }))
+            },
+        )
+    }
+}
+
+impl Unlink {
+    fn run(&self, place: &Place, out: &mut Out) -> Outcome {
+        let mut update = Update::default();
+        update.delete = split_list(self.idlist.as_bytes()).map(Into::into).collect();
+        update.force = self.force;
+        place.change(
+            out,
+            |node| update_vm(node, self.vmid, &update),
+            |done| {
+                let line = format!("detached {} of VM {}", self.idlist, self.vmid);
+                Told::new(vec![line], json!({ "vmid": self.vmid.get(), "disks": self.idlist }))
+                    .leaving(&done.left_behind)
+            },
+        )
+    }
+}
+
 impl Disk {
     pub(crate) fn run(&self, place: &Place, out: &mut Out) -> Outcome {
         match self {
             Disk::Move(verb) => verb.run(place, out),
             Disk::Reassign(verb) => verb.run(place, out),
             Disk::Rescan(verb) => verb.run(place, out),
+            Disk::Resize(verb) => verb.run(place, out),
+            Disk::Import(verb) => verb.run(place, out),
+            Disk::Unlink(verb) => verb.run(place, out),
         }
     }
 }

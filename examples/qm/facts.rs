@@ -39,20 +39,7 @@ impl HostArgs {
             None => Host::default(),
         };
         host.node.clone_from(&machine.node);
-        for (fact, path) in [
-            (&mut host.cpu_models_conf, "virtual-guest/cpu-models.conf"),
-            (&mut host.pci_mapping, "mapping/pci.cfg"),
-            (&mut host.usb_mapping, "mapping/usb.cfg"),
-            (&mut host.dir_mapping, "mapping/directory.cfg"),
-        ] {
-            let text = cluster.read_text(path);
-            if !text.is_empty() {
-                *fact = text;
-            }
-        }
-        if let Some(text) = cluster.read("datacenter.cfg") {
-            host.mac_prefix = mac_prefix(&text);
-        }
+        add_cluster(&mut host, cluster);
         Ok(match self.qemu_version {
             Some(version) => host.with_qemu_version(version),
             None => host,
@@ -62,6 +49,24 @@ impl HostArgs {
     /// Whether the facts are those of this machine, so that paths are looked at rather than assumed.
     pub(crate) fn is_probed(&self) -> bool {
         self.probe
+    }
+}
+
+/// Adds what belongs to the cluster: mappings, CPU models, the prefix of addresses.
+pub(crate) fn add_cluster(host: &mut Host, cluster: &Cluster) {
+    for (fact, path) in [
+        (&mut host.cpu_models_conf, "virtual-guest/cpu-models.conf"),
+        (&mut host.pci_mapping, "mapping/pci.cfg"),
+        (&mut host.usb_mapping, "mapping/usb.cfg"),
+        (&mut host.dir_mapping, "mapping/directory.cfg"),
+    ] {
+        let text = cluster.read_text(path);
+        if !text.is_empty() {
+            *fact = text;
+        }
+    }
+    if let Some(text) = cluster.read("datacenter.cfg") {
+        host.mac_prefix = mac_prefix(&text);
     }
 }
 

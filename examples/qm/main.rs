@@ -2,6 +2,8 @@
 //! Works with virtual machines as Proxmox VE's `qm` does, with or without a running node: the same names and options, the
 //! same configurations and volumes below.
 
+mod agent;
+mod change;
 mod clone;
 mod cloudinit;
 mod cluster;
@@ -9,9 +11,10 @@ mod destroy;
 mod disk;
 mod facts;
 mod look;
-mod machines;
+mod options;
 mod output;
 mod place;
+mod power;
 mod progress;
 mod rescan;
 mod snapshot;
@@ -54,9 +57,12 @@ Examples:
   qm showcmd 100 --explain                          why is that argument there?
   qm --root /mnt/dead-node/config.db showcmd 100 --pretty
   qm diff 100 --from-qemu 9.2.0 --to-qemu 11.0.0    what an upgrade would change
+  qm create 100 --name web --memory 2048 --scsi0 local:8 --net0 virtio,bridge=vmbr0
+  qm set 100 --cores 4 --delete net1
   qm disk rescan --dryrun                           which volumes does no configuration name?
   qm --dry-run clone 9000 101 --name web            the plan, and the commands
   qm snapshot 100 before-upgrade && qm listsnapshot 100
+  qm start 100 && qm guest cmd 100 network-get-interfaces
   qm destroy 101 --purge --destroy-unreferenced-disks
 
 Exit codes:
@@ -88,6 +94,27 @@ enum Verb {
     #[command(subcommand)]
     Cloudinit(cloudinit::Cloudinit),
     Destroy(destroy::Destroy),
+    Create(change::Create),
+    Set(change::Set),
+    Unlock(change::Unlock),
+    Migrate(change::Migrate),
+    Nextid(change::Nextid),
+    Resize(disk::Resize),
+    #[command(alias = "import-disk")]
+    Importdisk(disk::Import),
+    Start(power::Start),
+    Shutdown(power::Shutdown),
+    Stop(power::Stop),
+    Reboot(power::Reboot),
+    Reset(power::Reset),
+    Suspend(power::Suspend),
+    Resume(power::Resume),
+    Status(power::Status),
+    Wait(power::Wait),
+    Cleanup(power::Cleanup),
+    Agent(agent::Agent),
+    #[command(subcommand)]
+    Guest(agent::Guest),
 }
 
 fn main() -> ExitCode {
@@ -120,7 +147,7 @@ fn run(args: &Args, out: &mut Out) -> Outcome {
         Verb::Diff(verb) => verb.run(&cluster()?, json, out).map(looked),
         Verb::Facts(verb) => verb.run(out).map(looked),
         Verb::Listsnapshot(verb) => verb.run(&cluster()?, json, out).map(looked),
-        Verb::Cloudinit(verb) => verb.run(&cluster()?, json, out).map(looked),
+        Verb::Cloudinit(verb) => verb.run(&args.place, out),
         Verb::Template(verb) => verb.run(&place()?, out),
         Verb::Clone(verb) => verb.run(&place()?, out),
         Verb::Snapshot(verb) => verb.run(&place()?, out),
@@ -130,6 +157,25 @@ fn run(args: &Args, out: &mut Out) -> Outcome {
         Verb::Rescan(verb) => verb.run(&place()?, out),
         Verb::MoveDisk(verb) => verb.run(&place()?, out),
         Verb::Destroy(verb) => verb.run(&place()?, out),
+        Verb::Create(verb) => verb.run(&place()?, out),
+        Verb::Set(verb) => verb.run(&place()?, out),
+        Verb::Unlock(verb) => verb.run(&place()?, out),
+        Verb::Migrate(verb) => verb.run(&place()?, out),
+        Verb::Nextid(verb) => verb.run(&place()?, out),
+        Verb::Resize(verb) => verb.run(&place()?, out),
+        Verb::Importdisk(verb) => verb.run(&place()?, out),
+        Verb::Start(verb) => verb.run(&place()?, out),
+        Verb::Shutdown(verb) => verb.run(&place()?, out),
+        Verb::Stop(verb) => verb.run(&place()?, out),
+        Verb::Reboot(verb) => verb.run(&place()?, out),
+        Verb::Reset(verb) => verb.run(&place()?, out),
+        Verb::Suspend(verb) => verb.run(&place()?, out),
+        Verb::Resume(verb) => verb.run(&place()?, out),
+        Verb::Status(verb) => verb.run(&place()?, out),
+        Verb::Wait(verb) => verb.run(&place()?, out),
+        Verb::Cleanup(verb) => verb.run(&place()?, out),
+        Verb::Agent(verb) => verb.run(&place()?, out),
+        Verb::Guest(verb) => verb.run(&place()?, out),
     }
 }
 

@@ -4,29 +4,37 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
+use bstr::ByteSlice;
 use clap::Args;
+use examples::whereabouts::{DATABASE, MOUNTED, node, root};
+use pve_cfs::Database;
 use pve_config::storage::StorageConfig;
+use pve_qemu::Host;
+use pve_qemu::agent::GuestAgent;
 use pve_qemu::cloudinit::Resolver;
 use pve_qemu::node::{
-    ConfigStore, DirectoryStore, Facts, Node, PlanStep, PlannedVolumes, Rehearsal, StoredVolumes,
-    SystemChance,
+    ConfigStore, DatabaseStore, DirectoryStore, Facts, MemoryStore, Node, PlanStep, PlannedVolumes,
+    Rehearsal, StoredVolumes, SystemChance,
 };
+use pve_qemu::power::{
+    Dialect, LocalMachines, LocalProcesses, Power, PowerError, RehearsedProcesses, RunDir,
+};
+use pve_qemu::qmp::QmpError;
 use pve_qemu::snapshot::LeftBehind;
 use pve_storage::{Event, LocalHost, Planning, Session, Storages};
+use pve_volid::VmId;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::machines::RunDirectory;
+use crate::facts;
 use crate::progress::Progress;
 use crate::{Out, Outcome};
 
-/// Where the cluster file system is mounted.
-const MOUNTED: &str = "/etc/pve";
-/// Its database.
-const DATABASE: &str = "/var/lib/pve-cluster/config.db";
-/// Where Proxmox VE keeps pid files and sockets.
-const RUN: &str = "/run/qemu-server";
+pub(crate) use examples::whereabouts::complain;
+
+/// What a node of Proxmox VE has.
+const NODE_FILES: &str = "/usr/share/qemu-server";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -84,27 +92,27 @@ impl Told {
 
 /// Everything that a changing verb needs.
 pub(crate) struct Place {
-    configs: Box<dyn ConfigStore>,
+    cluster: Cluster,
+    pub(crate) configs: Box<dyn ConfigStore>,
     storages: Storages,
     facts: Facts,
     host: LocalHost,
-    pub(crate) machines: RunDirectory,
+    run_dir: RunDir,
     cloudinit: PathBuf,
     progress: Progress,
     dry_run: bool,
-    json: bool,
+    pub(crate) json: bool,
 }
 
 impl Place {
     pub(crate) fn open(options: &Options) -> Result<Self, Box<dyn Error>> {
-        let root = root(options)?
-            .ok_or_else(|| format!("neither {MOUNTED} nor {DATABASE} exists here: say --root PATH"))?;
+        let root = root(options.root.as_deref())?;
         let cluster = Cluster::open(Some(&root))?;
         let node = node(options.node.as_deref(), &cluster.nodes())?;
         let text = cluster.read("storage.cfg").unwrap_or_default();
-        let is_own = root == Path::new(MOUNTED) && options.run_dir.is_none();
-        let run = options.run_dir.clone().unwrap_or_else(|| beside(&root));
-        let run = if is_own { PathBuf::from(RUN) } else { std::path::absolute(run)? };
+        let is_own =
+            [MOUNTED, DATABASE].iter().any(|own| root == Path::new(own)) && options.run_dir.is_none();
+        let run = std::path::absolute(options.run_dir.clone().unwrap_or_else(|| beside(&root)))?;
 
         let progress = Progress::new();
         let shown = progress.clone();
@@ -118,27 +126,26 @@ impl Place {
                 let store = DirectoryStore::new(root, &node);
                 Box::new(if is_own { store } else { store.with_locks_in(run.join("lock")) })
             }
-            Cluster::Database(_) => {
-                return Err(format!(
-                    "{} is a database, and this program changes folders: mount it (pmxcfs mount), or give it a folder",
-                    root.display()
-                )
-                .into());
-            }
+            // what is only rehearsed needs no lock, and leaves no trace
+            Cluster::Database(database) if options.dry_run => Box::new(copy_of(database, &node)),
+            Cluster::Database(_) => Box::new(DatabaseStore::open(&root, &node)?),
         };
         let mut cloudinit = PathBuf::from("/run/pve/cloudinit");
+        let mut run_dir = RunDir::new(RunDir::REFERENCE);
         if !is_own {
             host = host.with_locks_in(run.join("lock"));
             cloudinit = run.join("cloudinit");
+            run_dir = RunDir::new(run);
         }
         let mut facts = Facts::of_cluster(&*configs)?;
         facts.resolver = Resolver::parse(&std::fs::read("/etc/resolv.conf").unwrap_or_default());
         Ok(Place {
+            cluster,
             facts,
             configs,
             storages: Storages::from_config(&StorageConfig::parse(&text)),
             host,
-            machines: RunDirectory::new(run),
+            run_dir,
             cloudinit,
             progress,
             dry_run: options.dry_run,
@@ -152,6 +159,17 @@ impl Place {
         StoredVolumes::new(session, self.facts.resolver.clone()).with_cloudinit_in(cloudinit)
     }
 
+    /// Asks the agent in a guest.
+    pub(crate) fn ask_agent<T>(
+        &self,
+        vmid: VmId,
+        ask: impl FnOnce(&mut GuestAgent) -> Result<T, QmpError>,
+    ) -> Result<T, Box<dyn Error>> {
+        let volumes = self.volumes(&self.host);
+        let machines = LocalMachines::new(self.run_dir.clone(), &volumes, dialect());
+        Ok(ask(&mut machines.agent(vmid, None)?)?)
+    }
+
     /// Makes a change and tells of it; in a dry run it is rehearsed, and the plan told.
     pub(crate) fn change<T, E: Error + 'static>(
         &self,
@@ -159,25 +177,74 @@ impl Place {
         change: impl FnOnce(Node<'_>) -> Result<T, E>,
         tell: impl FnOnce(&T) -> Told,
     ) -> Outcome {
+        // no command line is computed
+        self.operate(out, Host::default(), |power| change(power.node), tell)
+    }
+
+    /// The same for what starts and stops machines, with the facts of this one.
+    pub(crate) fn power<T, E: Error + 'static>(
+        &self,
+        out: &mut Out,
+        change: impl FnOnce(Power<'_>) -> Result<T, E>,
+        tell: impl FnOnce(&T) -> Told,
+    ) -> Outcome {
+        let mut facts = Host::probe();
+        self.configs.node().clone_into(&mut facts.node);
+        facts::add_cluster(&mut facts, &self.cluster);
+        self.operate(out, facts, change, tell)
+    }
+
+    /// Looks at machines; that changes nothing in any case.
+    pub(crate) fn look<T>(
+        &self,
+        look: impl FnOnce(Power<'_>) -> Result<T, PowerError>,
+        tell: impl FnOnce(&T) -> Told,
+        out: &mut Out,
+    ) -> Outcome {
         let volumes = self.volumes(&self.host);
-        let node = Node {
-            configs: &*self.configs,
-            volumes: &volumes,
-            machines: &self.machines,
-            chance: &SystemChance,
-            facts: &self.facts,
+        let processes = LocalProcesses::new(self.run_dir.clone(), Host::default(), &volumes, &self.host);
+        let seen = look(Power::new(self.node(&volumes, &processes), &processes))?;
+        self.show(&tell(&seen), out)
+    }
+
+    fn node<'a>(&'a self, volumes: &'a StoredVolumes<'a>, processes: &'a LocalProcesses<'a>) -> Node<'a> {
+        let machines = processes.machines();
+        Node { configs: &*self.configs, volumes, machines, chance: &SystemChance, facts: &self.facts }
+    }
+
+    fn operate<T, E: Error + 'static>(
+        &self,
+        out: &mut Out,
+        facts: Host,
+        change: impl FnOnce(Power<'_>) -> Result<T, E>,
+        tell: impl FnOnce(&T) -> Told,
+    ) -> Outcome {
+        // even to look at a storage may change something: directories are made, file systems mounted
+        let questions = Planning::new(&self.host);
+        let volumes = match self.dry_run {
+            true => self.volumes(&questions),
+            false => self.volumes(&self.host),
         };
+        let processes = LocalProcesses::new(self.run_dir.clone(), facts, &volumes, &self.host)
+            .with_dialect(dialect())
+            .with_listener(|message| self.progress.suspend(|| complain("note", message)));
+        let node = self.node(&volumes, &processes);
         if self.dry_run {
             let plan = Planning::new(&self.host);
             let planned = PlannedVolumes::new(self.volumes(&plan), &plan);
             let rehearsal = Rehearsal::new(node).with_commands(&planned);
-            let result = change(rehearsal.node());
+            let rehearsed = RehearsedProcesses::new(&rehearsal, &processes);
+            let result = change(Power::new(rehearsal.node(), &rehearsed));
             self.show_plan(&rehearsal.steps(), out)?;
             return result.map(|_| Ending::Clean).map_err(Into::into);
         }
-        let result = change(node);
+        let result = change(Power::new(node, &processes));
         self.progress.clear();
-        let told = tell(&result?);
+        self.show(&tell(&result?), out)
+    }
+
+    /// Tells of what was done.
+    pub(crate) fn show(&self, told: &Told, out: &mut Out) -> Outcome {
         if self.json {
             writeln!(out, "{:#}", told.json)?;
         } else {
@@ -226,6 +293,7 @@ fn document(step: &PlanStep) -> Value {
         PlanStep::Volume { action, volume, detail, commands } => json!({
             "step": action, "volume": volume.to_string(), "detail": detail, "commands": commands,
         }),
+        PlanStep::Process { vmid, what } => json!({ "step": "process", "vmid": vmid.get(), "what": what }),
         PlanStep::Machine { vmid, command } => {
             json!({ "step": "machine", "vmid": vmid.get(), "command": command })
         }
@@ -233,26 +301,13 @@ fn document(step: &PlanStep) -> Value {
     }
 }
 
-/// Writes a remark to standard error.
-pub(crate) fn complain(kind: &str, text: &str) {
-    let style: Style = match kind {
-        "error" | "left behind" => AnsiColor::Red.on_default().bold(),
-        _ => AnsiColor::Yellow.on_default(),
-    };
-    anstream::eprintln!("{style}{kind}:{style:#} {text}");
-}
-
 /// The configuration files to look at: those asked for, those of this machine, or else a sample.
 pub(crate) fn cluster(options: &Options) -> Result<Cluster, String> {
-    Cluster::open(root(options)?.as_deref())
-}
-
-fn root(options: &Options) -> Result<Option<PathBuf>, String> {
-    match &options.root {
-        Some(root) if root.exists() => Ok(Some(root.clone())),
-        Some(root) => Err(format!("{} does not exist", root.display())),
-        None => Ok([MOUNTED, DATABASE].map(PathBuf::from).into_iter().find(|path| path.exists())),
-    }
+    let root = match &options.root {
+        None => root(None).ok(),
+        wanted => Some(root(wanted.as_deref())?),
+    };
+    Cluster::open(root.as_deref())
 }
 
 /// `/srv/pve` has `/srv/pve.run` beside it.
@@ -262,19 +317,15 @@ fn beside(root: &Path) -> PathBuf {
     name.into()
 }
 
-/// The node to work as: the one asked for, this machine, or the only one that there is.
-fn node(wanted: Option<&str>, nodes: &[String]) -> Result<String, String> {
-    let name = nix::sys::utsname::uname().map(|name| name.nodename().to_string_lossy().into_owned());
-    let name = name.unwrap_or_default();
-    let here = name.split('.').next().unwrap_or_default();
-    let is_known = |node: &str| nodes.is_empty() || nodes.iter().any(|known| known == node);
-    match (wanted, nodes) {
-        (Some(node), _) if is_known(node) => Ok(node.to_owned()),
-        (Some(node), _) => Err(format!("there is no node '{node}', only {}", nodes.join(", "))),
-        (None, _) if is_known(here) => Ok(here.to_owned()),
-        (None, [only]) => Ok(only.clone()),
-        (None, _) => {
-            Err(format!("'{here}' is no node of the cluster: say --node with one of {}", nodes.join(", ")))
-        }
-    }
+/// The QEMU of this machine: that of Proxmox VE comes with the files of a node.
+fn dialect() -> Dialect {
+    if Path::new(NODE_FILES).exists() { Dialect::Proxmox } else { Dialect::Stock }
+}
+
+/// The files of a database in memory: whatever happens to them, the database stays as it is.
+fn copy_of(database: &Database, node: &str) -> MemoryStore {
+    let files = database.tree().files();
+    files.fold(MemoryStore::new(node), |store, (path, file)| {
+        store.with_file(path.to_str_lossy().into_owned(), file.content())
+    })
 }

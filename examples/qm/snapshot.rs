@@ -8,10 +8,8 @@ use clap::builder::BoolishValueParser;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pve_config::guest::VmConfig;
-use pve_qemu::node::WorldError;
 use pve_qemu::snapshot::{
-    Deleted, RolledBack, SnapshotNode, SnapshotRequest, create_snapshot, delete_snapshot, rollback,
-    snapshot_tree,
+    Deleted, RolledBack, SnapshotNode, SnapshotRequest, delete_snapshot, snapshot_tree,
 };
 use pve_volid::VmId;
 use serde_json::{Value, json};
@@ -61,6 +59,9 @@ pub(crate) struct Rollback {
     vmid: VmId,
     /// Name of the snapshot
     snapname: String,
+    /// Start it afterwards; a snapshot with the memory goes on in any case
+    #[arg(long)]
+    start: bool,
 }
 
 /// Show the snapshots as a tree
@@ -76,10 +77,9 @@ impl Snapshot {
         if let Some(description) = given(self.description.as_ref()) {
             request = request.described(description);
         }
-        let running = place.machines.running(self.vmid);
-        place.change(
+        place.power(
             out,
-            |node| create_snapshot(node, self.vmid, request, running.as_ref()),
+            |power| power.create_snapshot(self.vmid, request),
             |()| {
                 let line = format!("made snapshot {} of VM {}", self.snapname, self.vmid);
                 Told::new(vec![line], json!({ "vmid": self.vmid.get(), "snapshot": self.snapname }))
@@ -106,8 +106,7 @@ impl Delsnapshot {
 impl Rollback {
     pub(crate) fn run(&self, place: &Place, out: &mut Out) -> Outcome {
         let name = BStr::new(&self.snapname);
-        let stop = || Err(WorldError::Other(format!("VM {} is running; stop it first", self.vmid)));
-        place.change(out, |node| rollback(node, self.vmid, name, stop), |done| self.tell(done))
+        place.power(out, |power| power.rollback(self.vmid, name, self.start), |done| self.tell(done))
     }
 
     fn tell(&self, done: &RolledBack) -> Told {
@@ -120,10 +119,7 @@ impl Rollback {
             done.freed.iter().map(|volume| format!("removed {volume}, which the snapshot does not have")),
         );
         if let Some(start) = &done.start {
-            lines.push(format!(
-                "the snapshot has the memory ({}): it is loaded at the next start",
-                start.volume
-            ));
+            lines.push(format!("it goes on with the memory of the snapshot, {}", start.volume));
         }
         lines.push(format!("VM {} is back at snapshot {}", self.vmid, self.snapname));
         let unused: Value = done

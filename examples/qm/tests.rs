@@ -278,3 +278,106 @@ fn looking_at_the_sample() {
     assert!(run("listsnapshot 100").unwrap().contains("You are here!"));
     assert!(run("showcmd 4711").unwrap_err().contains("no virtual machine 4711"));
 }
+
+#[test]
+fn made_changed_grown_and_unlinked() {
+    let Some(bench) = Bench::new() else { return };
+    assert_eq!(bench.prints("nextid"), "100\n");
+    let plan = bench.prints("create 100 --name web --memory 1024 --scsi0 disks:1 --dry-run");
+    assert!(plan.contains("allocate disks:100/vm-100-disk-0.raw (raw, 1G)"), "{plan}");
+    assert!(plan.contains("/usr/bin/qemu-img create "), "{plan}");
+    assert!(!bench.path("disks/images").exists());
+    let made = bench
+        .prints("create 100 --name web --memory 1024 --scsi0 disks:1 --onboot --net0 virtio,bridge=vmbr0");
+    assert!(made.contains("scsi0: disks:100/vm-100-disk-0.raw,size=1G\n"), "{made}");
+    assert!(bench.config(100).contains("onboot: 1\n"));
+    assert_eq!(bench.prints("nextid"), "101\n");
+    assert!(bench.run("create 100 --name other").unwrap_err().contains("taken"));
+    assert!(bench.run("create 101 --colour red").unwrap_err().contains("--colour"));
+    assert!(bench.run("create 101 --memory much").unwrap_err().contains("memory"));
+
+    let changed = bench.prints("set 100 --cores 4 --delete onboot");
+    assert_eq!(changed, "cores: 4\nonboot is deleted\n");
+    assert!(bench.prints("set 100 --cores 2 --dry-run").contains("    + cores: 2"));
+    assert!(bench.config(100).contains("cores: 4\n"));
+    assert!(bench.run("set 100").unwrap_err().contains("nothing"));
+    assert_eq!(bench.prints("resize 100 scsi0 +1G"), "scsi0 of VM 100 has 2G now\n");
+    assert!(bench.run("disk resize 100 scsi0 1G").unwrap_err().contains("smaller"));
+
+    bench.image(900, "source.qcow2");
+    let source = bench.path("disks/images/900/source.qcow2");
+    let imported = bench.json(&format!("importdisk 100 {} disks --json", source.display()));
+    assert_eq!(imported["disk"], "unused0");
+    bench.has_content("disks/images/100/vm-100-disk-1.raw");
+    bench.prints("disk unlink 100 --idlist scsi0");
+    assert!(bench.config(100).contains("unused1: disks:100/vm-100-disk-0.raw\n"));
+    bench.prints("disk unlink 100 --idlist unused0,unused1 --force");
+    assert!(!bench.path("disks/images/100").exists());
+}
+
+#[test]
+fn locks_are_taken_away() {
+    let Some(bench) = Bench::new() else { return };
+    bench.vm(100, "raw");
+    let text = format!("lock: backup\n{}", bench.config(100));
+    fs::write(bench.path("pve/nodes/here/qemu-server/100.conf"), text).unwrap();
+    assert!(bench.run("set 100 --cores 2").unwrap_err().contains("backup"));
+    assert_eq!(bench.prints("unlock 100"), "VM 100 is not locked any more, by backup\n");
+    assert_eq!(bench.prints("unlock 100"), "VM 100 was not locked\n");
+    assert!(bench.run("migrate 100 there").unwrap_err().contains("disks:100/vm-100-disk-0.raw"));
+}
+
+#[test]
+fn a_database_is_changed_and_rehearsed_on() {
+    let Some(bench) = Bench::new() else { return };
+    let (root, database) = (bench.path("pve"), bench.path("config.db"));
+    let store = pve_qemu::node::DatabaseStore::open(&database, "here").unwrap();
+    let text = fs::read(root.join("storage.cfg")).unwrap();
+    store.put("storage.cfg", bstr::BStr::new(&text)).unwrap();
+    drop(store);
+    let run = |line: &str| {
+        let words = ["qm", "--node", "here", "--root", database.to_str().unwrap()];
+        let args = Args::try_parse_from(words.into_iter().chain(line.split(' '))).unwrap();
+        let mut out = Vec::new();
+        run(&args, &mut out).map_err(|error| error.to_string())?;
+        Ok::<_, String>(String::from_utf8(out).unwrap())
+    };
+    let before = fs::read(&database).unwrap();
+    assert!(run("create 100 --name web --dry-run").unwrap().contains("+ name: web"));
+    assert_eq!(fs::read(&database).unwrap(), before);
+    run("create 100 --name web").unwrap();
+    assert!(run("config 100").unwrap().contains("name: web\n"));
+    run("set 100 --name db").unwrap();
+    assert!(run("list").unwrap().contains("db"));
+    run("destroy 100").unwrap();
+    assert!(run("config 100").is_err());
+}
+
+#[test]
+fn a_machine_runs_and_stops() {
+    let Some(bench) = Bench::new() else { return };
+    if !Path::new("/usr/bin/qemu-system-x86_64").exists() {
+        assert!(std::env::var("PVE_TEST_SYSTEM").as_deref() != Ok("1"), "QEMU is not installed");
+        eprintln!("SKIPPED: qemu-system-x86_64 is not installed");
+        return;
+    }
+    bench.prints("create 100 --name web --memory 64 --kvm 0");
+    assert_eq!(bench.prints("status 100"), "status: stopped\n");
+    let plan = bench.prints("start 100 --dry-run");
+    assert!(plan.contains("-id 100"), "{plan}");
+    assert_eq!(bench.prints("status 100"), "status: stopped\n");
+    assert_eq!(bench.prints("start 100"), "VM 100 runs\n");
+    assert_eq!(bench.prints("status 100"), "status: running\n");
+    let status = bench.json("status 100 --json");
+    assert_eq!(status["qmpstatus"], "running");
+    assert!(bench.run("destroy 100").unwrap_err().contains("running"));
+    bench.prints("suspend 100");
+    assert!(bench.prints("status 100 --verbose").contains("qmpstatus: paused\n"));
+    bench.prints("resume 100");
+    bench.prints("reset 100");
+    assert!(bench.run("guest cmd 100 ping").is_err(), "there is no agent");
+    assert_eq!(bench.prints("stop 100"), "VM 100 is stopped\n");
+    assert_eq!(bench.prints("wait 100 --timeout 5"), "VM 100 does not run\n");
+    assert!(bench.run("reboot 100").unwrap_err().contains("not running"));
+    bench.prints("destroy 100");
+}

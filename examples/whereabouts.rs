@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where a program works: the configurations of a cluster, and the node that it works as.
+
+use std::path::{Path, PathBuf};
+
+use anstyle::{AnsiColor, Style};
+
+/// Where the cluster file system is mounted.
+pub const MOUNTED: &str = "/etc/pve";
+/// Its database.
+pub const DATABASE: &str = "/var/lib/pve-cluster/config.db";
+
+/// The configurations of a cluster: those asked for, or those of this machine.
+///
+/// # Errors
+/// If there are none here, or what was asked for does not exist.
+pub fn root(wanted: Option<&Path>) -> Result<PathBuf, String> {
+    match wanted {
+        Some(root) if root.exists() => Ok(root.to_owned()),
+        Some(root) => Err(format!("{} does not exist", root.display())),
+        None => [MOUNTED, DATABASE]
+            .map(PathBuf::from)
+            .into_iter()
+            .find(|path| path.exists())
+            .ok_or_else(|| format!("neither {MOUNTED} nor {DATABASE} exists here: say --root PATH")),
+    }
+}
+
+/// The node to work as: the one asked for, this machine, or the only one that there is.
+///
+/// # Errors
+/// If there is no such node, or several to choose from.
+pub fn node(wanted: Option<&str>, nodes: &[String]) -> Result<String, String> {
+    let name = nix::sys::utsname::uname().map(|name| name.nodename().to_string_lossy().into_owned());
+    let name = name.unwrap_or_default();
+    let here = name.split('.').next().unwrap_or_default();
+    let is_known = |node: &str| nodes.is_empty() || nodes.iter().any(|known| known == node);
+    match (wanted, nodes) {
+        (Some(node), _) if is_known(node) => Ok(node.to_owned()),
+        (Some(node), _) => Err(format!("there is no node '{node}', only {}", nodes.join(", "))),
+        (None, _) if is_known(here) => Ok(here.to_owned()),
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => {
+            Err(format!("'{here}' is no node of the cluster: say --node with one of {}", nodes.join(", ")))
+        }
+    }
+}
+
+/// Writes a remark to standard error: `warning: …`, `error: …`.
+pub fn complain(kind: &str, text: &str) {
+    let style: Style = match kind {
+        "error" | "left behind" => AnsiColor::Red.on_default().bold(),
+        "would run" | "note" => AnsiColor::Cyan.on_default(),
+        _ => AnsiColor::Yellow.on_default(),
+    };
+    anstream::eprintln!("{style}{kind}:{style:#} {text}");
+}
