@@ -199,6 +199,15 @@ impl fmt::Display for Change {
                 }
                 write!(f, "truncate -s {size} {path}")
             }
+            // nobody pastes an image; zeros tell one from a text
+            Change::Write { path, content, mode } if content.contains(&0) => {
+                write!(
+                    f,
+                    "# {} with {} bytes that are generated, mode {mode:04o}",
+                    quote(path),
+                    content.len()
+                )
+            }
             Change::Write { path, content, mode } => {
                 let (path, content) = (quote(path), quote(content));
                 write!(f, "printf %s {content} > {path} && chmod {mode:04o} {path}")
