@@ -49,7 +49,8 @@ pub(crate) fn has_qemu_img() -> bool {
     has("/usr/bin/qemu-img")
 }
 
-fn has(program: &str) -> bool {
+/// Whether there is a program; says so if not.
+pub(crate) fn has(program: &str) -> bool {
     let found = Path::new(program).exists() && cfg!(target_arch = "x86_64");
     if !found {
         assert!(std::env::var_os("PVE_TEST_SYSTEM").is_none(), "{program} is not installed");

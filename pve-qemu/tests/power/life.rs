@@ -13,7 +13,7 @@ use pve_qemu::snapshot::{SnapshotRequest, delete_snapshot};
 use pve_volid::ImageFormat;
 use serde_json::json;
 
-use crate::ground::{Ground, ID, PLAIN, has_qemu, has_qemu_img};
+use crate::ground::{Ground, ID, PLAIN, has, has_qemu, has_qemu_img};
 use crate::to_disk;
 
 #[test]
@@ -217,5 +217,41 @@ fn snapshots_and_moves_of_a_disk_in_use() {
         power.stop(ID, &Stop::default()).unwrap();
         assert_eq!(ground.content(disk.as_bstr())[..2], [0x11, 0x11], "the disk went back");
         assert!(!ground.config().contains("before"), "{}", ground.config());
+    });
+}
+
+#[test]
+fn a_tpm_comes_and_goes_with_its_vm() {
+    let has_tpm = ["/usr/bin/swtpm", "/usr/bin/swtpm_setup"].iter().all(|program| has(program));
+    if !has_qemu() || !has_tpm {
+        return;
+    }
+    let ground = Ground::new();
+    let state = "local:100/vm-100-disk-1.raw";
+    ground.configure(&format!("{PLAIN}tpmstate0: {state},size=4M,version=v2.0\n"));
+    ground.on(|power, processes| {
+        let local = "local".parse().unwrap();
+        let name = Some("vm-100-disk-1.raw".into());
+        power.node.volumes.allocate(&local, ID, ImageFormat::Raw, name, 4096.0).unwrap();
+        power.start(ID, &Start::default()).unwrap();
+        let pid = fs::read_to_string(ground.run_dir().tpm_pid(ID)).unwrap();
+        let line = || fs::read_to_string(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+        assert!(line().contains("swtpm") && line().contains("--tpm2"), "{}", line());
+        let models = processes.machines().qmp(ID, "query-tpm", json!({}), None).unwrap();
+        assert_eq!(models[0]["model"], "tpm-tis", "{models}");
+        power.stop(ID, &Stop::default()).unwrap();
+        for _ in 0..50 {
+            if line().is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert_eq!(line(), "", "the emulator ends with its machine");
+
+        // nor does it stay if the machine does not come about
+        ground.configure(&format!("args: -device no-such-device\n{}", ground.config()));
+        assert!(power.start(ID, &Start::default()).is_err());
+        let left = fs::read_to_string(ground.run_dir().tpm_pid(ID)).unwrap_or_default();
+        assert!(!std::path::Path::new("/proc").join(left.trim()).join("exe").exists() || left.is_empty());
     });
 }
