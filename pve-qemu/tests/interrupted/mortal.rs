@@ -40,7 +40,8 @@ impl<'a> Mortal<'a> {
         self.taken.get()
     }
 
-    fn step<T>(&self, change: impl FnOnce() -> T) -> T {
+    /// Makes a change, and dies before or after it if its turn has come.
+    pub(crate) fn step<T>(&self, change: impl FnOnce() -> T) -> T {
         let step = self.steps.get();
         self.steps.set(step + 2);
         self.die_at(step);

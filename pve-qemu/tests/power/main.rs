@@ -18,6 +18,9 @@ mod failures;
 mod ground;
 mod hotplug;
 mod life;
+#[allow(dead_code, reason = "the tests of other operations need more of it")]
+#[path = "../interrupted/mortal.rs"]
+mod mortal;
 
 use pve_qemu::power::Suspend;
 
