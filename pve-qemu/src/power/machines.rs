@@ -171,7 +171,9 @@ impl Machines for LocalMachines<'_> {
 
     fn machine_version(&self, vmid: VmId) -> Option<MachineVersion> {
         let running = RunningMachine::of_arguments(self.process(vmid)?.arguments())?;
-        MachineVersion::of_type(&running.machine)
+        // a type without version is that of the QEMU that runs, which need not be the one that facts tell of
+        let complete = || MachineVersion::of_type(&self.running_machine(vmid).ok()?.machine);
+        MachineVersion::of_type(&running.machine).or_else(complete)
     }
 
     fn change(&self, vmid: VmId, change: &MachineChange<'_>) -> Result<(), WorldError> {
