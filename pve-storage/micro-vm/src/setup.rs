@@ -178,6 +178,20 @@ impl Setup {
         running::come_up(Machine::start(&options)?, folder)
     }
 
+    /// Writes the initial file system to `folder`, for a machine that somebody else starts; returns the kernel and it.
+    ///
+    /// What the machine prints, and what it is told, goes over its first serial port, which must be its console.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn write_to(&self, folder: &Path) -> Result<(PathBuf, PathBuf), Error> {
+        let kernel = Kernel::fetch()?;
+        let initial = folder.join("initial");
+        std::fs::write(&initial, self.initial_file_system(&kernel)?)
+            .map_err(Error::about(initial.display()))?;
+        Ok((kernel.image(), initial))
+    }
+
     fn initial_file_system(&self, kernel: &Kernel) -> Result<Vec<u8>, Error> {
         let mut archive = Archive::default();
         for folder in ["dev", "proc", "sys", "run", "tmp", "mnt", "root", "var"] {

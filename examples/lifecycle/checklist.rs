@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What came into being, when, where, and for how long.
+
+use comfy_table::{Table, presets};
+
+/// Where something exists.
+#[derive(Clone, Copy)]
+pub(crate) enum Layer {
+    /// As a text.
+    Logical,
+    /// On a storage.
+    Physical,
+    /// As long as something runs.
+    Process,
+}
+
+/// Whether it outlives the process.
+#[derive(Clone, Copy)]
+pub(crate) enum Lives {
+    /// Until it is destroyed.
+    Persistent,
+    /// Until the stop.
+    Ephemeral,
+}
+
+/// The checklist.
+#[derive(Default)]
+pub(crate) struct Checklist(Vec<[String; 5]>);
+
+impl Checklist {
+    pub(crate) fn add(
+        &mut self,
+        object: &str,
+        phase: &str,
+        layer: Layer,
+        lives: Lives,
+        measured: impl Into<String>,
+    ) {
+        let layer = match layer {
+            Layer::Logical => "logical",
+            Layer::Physical => "physical",
+            Layer::Process => "process",
+        };
+        let lives = match lives {
+            Lives::Persistent => "persistent",
+            Lives::Ephemeral => "ephemeral",
+        };
+        self.0.push([object, phase, layer, lives, &measured.into()].map(str::to_owned));
+    }
+
+    pub(crate) fn table(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(["OBJECT", "MADE IN", "LAYER", "LIVES", "MEASURED"]);
+        table.add_rows(&self.0);
+        table
+    }
+}
