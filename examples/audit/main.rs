@@ -68,7 +68,10 @@ fn is_broken_pipe(error: &std::io::Error) -> bool {
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let source = Source::read(&args.root)?;
-    let cluster = Inventory::new(source.listing.files());
+    let mut cluster = Inventory::new(source.listing.files());
+    // a node without any file is one all the same
+    let nodes = source.listing.directories().filter_map(|path| path.strip_prefix(b"nodes/"));
+    cluster.add_nodes(nodes.filter(|name| !name.contains(&b'/')));
     let reports = match &args.from_dir {
         Some(folder) => reports(folder)?,
         None => vec![live(&cluster, args.node.as_deref())?],
