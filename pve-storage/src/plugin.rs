@@ -2,6 +2,7 @@
 //! The interface of a storage type, and the built-in types.
 
 mod btrfs;
+mod builtin;
 mod chain;
 mod directory;
 mod esxi;
@@ -11,30 +12,31 @@ mod lvmthin;
 pub mod pbs;
 pub(crate) mod qemu_img;
 mod rbd;
+mod states;
 mod unknown;
 mod zfs;
 mod zfs_iscsi;
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::sync::Arc;
 
+pub use builtin::builtin;
+pub(crate) use builtin::{block_device_size, check_owner_prefix, free_name_among, kind_of, parse_as};
 pub(crate) use iscsi::IscsiSession;
 pub(crate) use lvm::{Lvs, VolumeGroup};
 pub(crate) use rbd::rbd_images;
 pub(crate) use zfs::zfs_datasets;
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_volid::{ContentType, Digits, FreeName, ImageFormat, StorageType, VolumeName, VolumeType, Wanted};
+use pve_volid::{ContentType, Digits, ImageFormat, VolumeName, VolumeType, Wanted};
 
 use crate::block_device::BlockDevice;
-use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::features::{Feature, FeatureRule, Refusal, SnapshotMethod, VolumeState, look_up};
 use crate::host::FileKind;
 use crate::listing::Listing;
 use crate::operation::{Allocation, Hints, SizeInfo, SnapshotInfo, Status, Transfer, Wipe};
-use crate::session::{Cache, Session, number, strange};
+use crate::session::{Cache, Session};
 use crate::storage::Storage;
 use crate::transfer::{StreamFormat, TransferScope};
 use crate::volume::{Facts, Volume};
@@ -518,35 +520,6 @@ pub trait Plugin: fmt::Debug + Send + Sync {
     }
 }
 
-/// The plugin of a built-in type; for another name one that answers everything with an error.
-#[must_use]
-pub fn builtin(kind: &[u8]) -> Arc<dyn Plugin> {
-    use StorageType as T;
-    match StorageType::from_bytes(kind) {
-        Some(kind @ (T::Dir | T::Nfs | T::Cifs | T::CephFs)) => Arc::new(directory::Directory { kind }),
-        Some(T::Btrfs) => Arc::new(btrfs::Btrfs),
-        Some(T::Lvm) => Arc::new(lvm::Lvm),
-        Some(T::LvmThin) => Arc::new(lvmthin::LvmThin),
-        Some(T::ZfsPool) => Arc::new(zfs::ZfsPool),
-        Some(T::Zfs) => Arc::new(zfs_iscsi::ZfsOverIscsi),
-        Some(T::Rbd) => Arc::new(rbd::Rbd),
-        Some(T::Iscsi) => Arc::new(iscsi::Iscsi),
-        Some(T::IscsiDirect) => Arc::new(iscsi::IscsiDirect),
-        Some(T::Pbs) => Arc::new(pbs::Pbs),
-        Some(T::Esxi) => Arc::new(esxi::Esxi),
-        _ => Arc::new(unknown::Unknown),
-    }
-}
-
-/// Reads a volume name by the grammar of a built-in type.
-pub(crate) fn parse_as<'a>(
-    kind: StorageType,
-    storage: &Storage,
-    volname: &'a [u8],
-) -> Result<VolumeName<'a>> {
-    VolumeName::parse(kind, volname).map_err(|source| Error::Name { storage: storage.id().clone(), source })
-}
-
 /// The error of a type that cannot do something.
 pub(crate) fn unsupported(storage: &Storage, operation: &'static str, reason: impl Into<String>) -> Error {
     Error::Unsupported {
@@ -578,54 +551,4 @@ pub(crate) fn bracketed(server: &BStr) -> BString {
     } else {
         server.to_owned()
     }
-}
-
-/// The built-in type of a storage.
-pub(crate) fn kind_of(storage: &Storage) -> Result<StorageType> {
-    storage.storage_type().ok_or_else(|| unknown::refuse(storage))
-}
-
-/// The next free name of a guest among `names`.
-pub(crate) fn free_name_among<'n>(
-    storage: &Storage,
-    owner: Digits<'_>,
-    format: Option<ImageFormat>,
-    names: impl IntoIterator<Item = &'n [u8]>,
-) -> Result<BString> {
-    let mut search = FreeName::for_allocation(kind_of(storage)?, owner, format);
-    names.into_iter().for_each(|name| search.see(name));
-    let name = search.name().map_err(|source| Error::NoFreeName { storage: storage.id().clone(), source })?;
-    Ok(name.into())
-}
-
-/// Fails unless a wanted name begins with `WORD-OWNER-`.
-pub(crate) fn check_owner_prefix(request: &Allocation<'_>, word: &str) -> Result<()> {
-    let prefix = format!("{word}-{}-", request.owner);
-    match request.name {
-        Some(name) if !name.starts_with(prefix.as_bytes()) => Err(Error::Request {
-            volume: name.to_owned(),
-            reason: format!("the name must begin with '{prefix}'"),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// The size of a block device in bytes.
-pub(crate) fn block_device_size(session: &Session<'_>, path: &BStr) -> Result<u64> {
-    let command = Command::query("/sbin/blockdev").arg("--getsize64").operand(path);
-    let output = session.run(&command)?;
-    output.lines().next().and_then(number).ok_or_else(|| strange(&command, "expected a size in bytes"))
-}
-
-/// The states of [`VolumeState`] by the letters of the specification.
-mod states {
-    use super::VolumeState::{self, Base as B, Current as C, Snapshot as S};
-
-    pub(super) const CURRENT: &[VolumeState] = &[C];
-    pub(super) const BASE: &[VolumeState] = &[B];
-    pub(super) const SNAPSHOT: &[VolumeState] = &[S];
-    pub(super) const CURRENT_SNAPSHOT: &[VolumeState] = &[C, S];
-    pub(super) const BASE_CURRENT: &[VolumeState] = &[B, C];
-    pub(super) const BASE_SNAPSHOT: &[VolumeState] = &[B, S];
-    pub(super) const ALL: &[VolumeState] = &[B, C, S];
 }
