@@ -24,6 +24,141 @@
 //! );
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Operations
+//!
+//! A [`Session`] carries operations out: on these [`Storages`], as this node, on this [`Host`]. It does what is common to
+//! all types: activates the storage, takes its lock, calls the [`Plugin`], and wipes or undoes afterwards. Every command
+//! and every change to the file system goes through the host, so that the host decides what happens:
+//!
+//! - [`LocalHost`] is the machine itself, with the locks that Proxmox VE honours;
+//! - [`Planning`] runs questions on another host and only notes changes, in the form of commands to be pasted;
+//! - [`MemoryHost`] is a tree of files in memory with prepared answers, for tests;
+//! - [`Recording`] and [`Replaying`] keep what the tools answered, and answer from that.
+//!
+//! ```
+//! use pve_storage::{MemoryHost, Planning, Session, Storage, Storages};
+//! use pve_volid::{ImageFormat, VmId};
+//!
+//! let storages: Storages = [Storage::new("disks".parse()?, "dir").with("path", "/srv")].into_iter().collect();
+//! let machine = MemoryHost::new();
+//! let plan = Planning::new(&machine);
+//! let session = Session::new(&storages, &plan, "pve1").assume_active();
+//! let disk = session.allocate("disks", "100".parse::<VmId>()?, Some(ImageFormat::Raw), None, 1024)?;
+//! assert_eq!(disk.to_string(), "disks:100/vm-100-disk-0.raw");
+//! assert!(plan.to_string().contains("qemu-img create -o preallocation=off -f raw"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # When something fails midway
+//!
+//! An operation of several steps takes back what it did, under the same lock. What it could not take back is part of the
+//! error: [`Error::LeftBehind`] lists the changes that still stand, as command lines, beside the reason. A process that is
+//! killed can tell nothing; whatever it leaves has a name by which the [`audit`] finds it.
+//!
+//! # A type of your own
+//!
+//! A storage type is a [`Plugin`]. Nine methods have no default: what names mean, what the type offers, where a volume is,
+//! and how to list and measure. Everything else answers that the type does not support it until it is implemented. Effects
+//! go through the [`Session`] alone, names from outside through [`Command::operand`], and so planning, undoing and tests
+//! come for free:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use bstr::{BStr, BString};
+//! use pve_config::storage::StorageConfig;
+//! use pve_storage::{
+//!     Cache, Command, Error, Facts, FeatureRule, Image, Listing, MemoryHost, Output, Plugin, Result, Session, SizeInfo,
+//!     Status, Storage, Storages, Volume, Wipe,
+//! };
+//! use pve_volid::{ContentType, ImageFormat, StorageType, VolumeName, Wanted};
+//!
+//! /// Volumes of a SAN that one program lists and removes.
+//! #[derive(Debug)]
+//! struct San;
+//!
+//! impl San {
+//!     /// The lines `NAME SIZE` of the tool.
+//!     fn volumes(session: &Session<'_>) -> Result<Vec<(BString, u64)>> {
+//!         let output = session.run(&Command::query("/usr/bin/san").arg("list"))?;
+//!         let pair = |line: &BStr| {
+//!             let (name, size) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+//!             Some((name.into(), size.parse().ok()?))
+//!         };
+//!         Ok(output.lines().filter_map(pair).collect())
+//!     }
+//! }
+//!
+//! impl Plugin for San {
+//!     // names like those of thin LVM: vm-100-disk-0
+//!     fn parse<'a>(&self, storage: &Storage, volname: &'a [u8]) -> Result<VolumeName<'a>> {
+//!         let name = VolumeName::parse(StorageType::LvmThin, volname);
+//!         name.map_err(|source| Error::Name { storage: storage.id().clone(), source })
+//!     }
+//!     fn content(&self) -> &'static [ContentType] {
+//!         &[ContentType::Images]
+//!     }
+//!     fn default_content(&self) -> &'static [ContentType] {
+//!         &[ContentType::Images]
+//!     }
+//!     fn formats(&self, _: &Storage) -> Vec<ImageFormat> {
+//!         vec![ImageFormat::Raw]
+//!     }
+//!     fn features(&self) -> &'static [FeatureRule] {
+//!         &[]
+//!     }
+//!     fn path(&self, volume: &Volume<'_>, _: Option<&BStr>, _: &Facts) -> Result<BString> {
+//!         Ok(format!("/dev/san/{}", volume.name).into())
+//!     }
+//!     fn status(&self, _: &Session<'_>, _: &Storage, _: &mut Cache) -> Result<Option<Status>> {
+//!         Ok(Some(Status { total: 1 << 40, available: 1 << 39, used: 1 << 39, active: true }))
+//!     }
+//!     fn list_images(
+//!         &self,
+//!         session: &Session<'_>,
+//!         storage: &Storage,
+//!         wanted: Wanted<'_>,
+//!         listing: &mut Listing,
+//!         _: &mut Cache,
+//!     ) -> Result<()> {
+//!         for (name, size) in San::volumes(session)? {
+//!             let Ok(volume) = storage.volume(&name) else { continue };
+//!             match wanted.owner(volume.owner) {
+//!                 Ok(()) => {
+//!                     let owner = volume.owner.map(|owner| owner.as_bstr().to_owned());
+//!                     let image = Image::new(storage.volid(&name)?, "raw");
+//!                     listing.show(Image { owner, size: Some(size), ..image });
+//!                 }
+//!                 Err(reason) => listing.hide(&name, Some(size), reason),
+//!             }
+//!         }
+//!         Ok(())
+//!     }
+//!     fn size_info(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<SizeInfo> {
+//!         let found = San::volumes(session)?.into_iter().find(|(name, _)| name == volume.name);
+//!         let (_, size) = found.ok_or_else(|| Error::Missing(volume.name.to_owned()))?;
+//!         Ok(SizeInfo { size, format: "raw".into(), used: size, parent: None, ctime: None })
+//!     }
+//!     fn free(&self, session: &Session<'_>, volume: &Volume<'_>) -> Result<Option<Wipe>> {
+//!         session.run(&Command::change("/usr/bin/san").arg("remove").operand(volume.name))?;
+//!         Ok(None)
+//!     }
+//! }
+//!
+//! let config = StorageConfig::parse(b"san: fast\n\tcontent images\n");
+//! let storages = Storages::from_config_with(&config, |kind| {
+//!     (kind == "san").then(|| Arc::new(San) as Arc<dyn Plugin>)
+//! });
+//! let mut host = MemoryHost::new();
+//! host.answer_containing("san list", Output::success("vm-100-disk-0 1073741824\nscratch 4096\n"));
+//! let session = Session::new(&storages, &host, "pve1");
+//! assert_eq!(session.images("fast", Wanted::Everything)?[0].volid.to_string(), "fast:vm-100-disk-0");
+//! session.free("fast:vm-100-disk-0".into())?;
+//! let refused = session.create_snapshot("fast:vm-100-disk-0".into(), "before".into()).unwrap_err();
+//! assert!(matches!(refused, Error::Unsupported { .. }));
+//! # Ok::<(), Error>(())
+//! ```
 #![doc = include_str!("../docs/real-tools.md")]
 
 pub mod audit;
