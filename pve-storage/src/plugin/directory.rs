@@ -334,7 +334,15 @@ pub(super) fn content_directory(storage: &Storage, content: ContentType) -> Resu
         _ => return Err(unsupported(storage, "hold this content", format!("'{content}' has no directory"))),
     };
     let directory = storage.content_dir_override(content).unwrap_or(BStr::new(default));
+    if leads_up(directory) {
+        return Err(Error::Escapes(directory.to_owned()));
+    }
     Ok(concat([storage_path(storage)?, b"/", directory]))
+}
+
+/// Whether a path leads to a directory above, or holds what no path can.
+pub(super) fn leads_up(path: &[u8]) -> bool {
+    path.contains(&0) || path.split_str("/").any(|part| part == b"..")
 }
 
 /// The path of the storage itself.

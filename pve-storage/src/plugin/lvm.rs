@@ -22,7 +22,7 @@ pub(crate) use report::{VolumeGroup, all_lvs};
 use super::{Plugin, concat, parse_as, states};
 use crate::block_device::BlockDevice;
 use crate::command::Command;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::features::{Feature, FeatureRule, SnapshotMethod};
 use crate::host::FileKind;
 use crate::listing::Listing;
@@ -272,7 +272,10 @@ pub(super) fn import_formats(scope: TransferScope) -> Vec<StreamFormat> {
 
 /// The volume group.
 pub(super) fn volume_group(storage: &Storage) -> Result<&BStr> {
-    storage.require("vgname")
+    let group = storage.require("vgname")?;
+    // its device nodes lie in a directory of this name
+    let plain = !group.contains(&b'/') && !super::directory::leads_up(group) && group != ".";
+    if plain { Ok(group) } else { Err(Error::Escapes(group.to_owned())) }
 }
 
 /// The device node of a logical volume.
