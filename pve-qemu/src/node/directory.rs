@@ -119,7 +119,12 @@ impl ConfigFiles for DirectoryStore {
 
     fn rename(&self, from: &str, to: &str) -> Result<(), WorldError> {
         let target = self.path(to);
-        let moved = make_parent(&target).and_then(|()| fs::rename(self.path(from), &target));
+        let free = match target.try_exists() {
+            Ok(true) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
+            other => other.map(drop),
+        };
+        let moved =
+            free.and_then(|()| make_parent(&target)).and_then(|()| fs::rename(self.path(from), &target));
         moved.map_err(|error| failed(from, &error))
     }
 
@@ -205,6 +210,19 @@ mod tests {
         assert_eq!(error, "configuration of guest 101: the id is taken on node pve2; choose another");
         let error = store.write(id("101"), "".into()).unwrap_err().to_string();
         assert_eq!(error, "configuration of guest 101: it is a container, not a VM");
+    }
+
+    #[test]
+    fn a_file_that_should_not_be_there_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path());
+        store.create(id("100"), "name: web\n".into()).unwrap();
+        let other = directory.path().join("nodes/pve2/qemu-server/100.conf");
+        fs::create_dir_all(other.parent().unwrap()).unwrap();
+        fs::write(&other, "name: another\n").unwrap();
+        assert!(store.move_to(id("100"), "pve2").is_err());
+        assert_eq!(fs::read(&other).unwrap(), b"name: another\n");
+        assert_eq!(store.read(id("100")).unwrap().unwrap().1, "name: web\n");
     }
 
     #[test]
