@@ -15,6 +15,7 @@ mod files;
 mod laws;
 mod memory;
 pub mod naming;
+mod plan_step;
 mod planned;
 mod rehearsal;
 mod stored;
@@ -34,8 +35,9 @@ pub use database::DatabaseStore;
 #[cfg(unix)]
 pub use directory::DirectoryStore;
 pub use memory::MemoryStore;
+pub use plan_step::PlanStep;
 pub use planned::PlannedVolumes;
-pub use rehearsal::{PlanStep, Rehearsal};
+pub use rehearsal::Rehearsal;
 pub use stored::StoredVolumes;
 pub use system::SystemChance;
 

@@ -80,8 +80,7 @@ impl<F: ConfigFiles> ConfigStore for F {
 
     fn create(&self, vmid: VmId, text: &BStr) -> Result<(), WorldError> {
         if let Some(entry) = find(self, vmid)? {
-            let reason = format!("the id is taken on node {}; choose another", entry.node);
-            return Err(WorldError::Config { vmid, reason });
+            return Err(taken(&entry));
         }
         self.add(&path(self.own_node(), GuestKind::Qemu, vmid), text)
     }
@@ -91,14 +90,8 @@ impl<F: ConfigFiles> ConfigStore for F {
     }
 
     fn move_to(&self, vmid: VmId, node: &str) -> Result<(), WorldError> {
-        let refuse = |reason: String| Err(WorldError::Config { vmid, reason });
-        if !is_plain(node) || node.contains('/') {
-            return refuse(format!("{node:?} is no name of a node"));
-        }
         let from = own(self, vmid)?;
-        if node == self.own_node() {
-            return refuse(format!("it is on node {node} already"));
-        }
+        check_move(vmid, self.own_node(), node)?;
         self.rename(&from, &path(node, GuestKind::Qemu, vmid))
     }
 
@@ -131,12 +124,43 @@ fn own(files: &impl ConfigFiles, vmid: VmId) -> Result<String, WorldError> {
     if files.exists(&path)? {
         return Ok(path);
     }
-    let reason = match find(files, vmid)? {
+    Err(not_own(vmid, find(files, vmid)?.as_ref(), files.own_node()))
+}
+
+/// Why a guest is not this node's to change.
+pub(super) fn not_own(vmid: VmId, found: Option<&GuestEntry>, own_node: &str) -> WorldError {
+    let reason = match found {
         Some(GuestEntry { kind: GuestKind::Lxc, .. }) => "it is a container, not a VM".to_owned(),
-        Some(entry) => format!("it is on node {}, not on {}", entry.node, files.own_node()),
+        Some(entry) => format!("it is on node {}, not on {own_node}", entry.node),
         None => "there is no such VM".to_owned(),
     };
+    WorldError::Config { vmid, reason }
+}
+
+/// Why no guest can be made with the id of this one.
+pub(super) fn taken(entry: &GuestEntry) -> WorldError {
+    let reason = format!("the id is taken on node {}; choose another", entry.node);
+    WorldError::Config { vmid: entry.vmid, reason }
+}
+
+/// That a VM can go from the own node to another.
+pub(super) fn check_move(vmid: VmId, own_node: &str, node: &str) -> Result<(), WorldError> {
+    let reason = if !is_plain(node) || node.contains('/') {
+        format!("{node:?} is no name of a node")
+    } else if node == own_node {
+        format!("it is on node {node} already")
+    } else {
+        return Ok(());
+    };
     Err(WorldError::Config { vmid, reason })
+}
+
+/// The guest whose file is at a path.
+pub(super) fn guest_at(file: &str) -> Option<GuestEntry> {
+    let [node, kind, name] = file.strip_prefix("nodes/")?.split('/').collect::<Vec<_>>().try_into().ok()?;
+    let kind = KINDS.into_iter().find(|known| known.directory() == kind)?;
+    let vmid = VmId::from_bytes(name.strip_suffix(".conf")?.as_bytes()).ok()?;
+    Some(GuestEntry { vmid, kind, node: node.to_owned() })
 }
 
 /// The nodes, the own one first.

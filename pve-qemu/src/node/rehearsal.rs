@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use bstr::{BStr, BString, ByteSlice};
@@ -15,95 +14,9 @@ use serde_json::{Value, json};
 
 use super::{
     ConfigStore, CopyOptions, GuestEntry, ListedVolume, LockGuard, LockMode, MachineChange, Machines, Node,
-    PlannedVolumes, StoredVolumes, Volumes, WorldError, naming,
+    PlanStep, PlannedVolumes, StoredVolumes, Volumes, WorldError, files, naming,
 };
 use crate::version::MachineVersion;
-
-/// A step of a plan. Printed, it is a line or, for a configuration, its lines that change.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum PlanStep {
-    /// The file of a VM is written; `before` is `None` if there was none.
-    Write {
-        /// The VM.
-        vmid: VmId,
-        /// The text before.
-        before: Option<BString>,
-        /// The text to be written.
-        after: BString,
-    },
-    /// The file of a VM is removed.
-    Remove {
-        /// The VM.
-        vmid: VmId,
-    },
-    /// The file of a VM goes to another node.
-    MoveTo {
-        /// The VM.
-        vmid: VmId,
-        /// The node.
-        node: String,
-    },
-    /// Something happens on a storage.
-    Volume {
-        /// What: `allocate`, `free`, `clone`, `copy` …
-        action: &'static str,
-        /// The volume it happens to.
-        volume: BString,
-        /// What comes of it, or with what: a new name, a size, a snapshot.
-        detail: String,
-        /// The commands behind it, if they were asked for ([`Rehearsal::with_commands`]).
-        commands: Vec<String>,
-    },
-    /// A program is run, a process ended, or a file of theirs written or removed.
-    Process {
-        /// The VM.
-        vmid: VmId,
-        /// What.
-        what: String,
-    },
-    /// A running machine is asked to do something.
-    Machine {
-        /// The VM.
-        vmid: VmId,
-        /// What.
-        command: String,
-    },
-}
-
-impl fmt::Display for PlanStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PlanStep::Write { vmid, before, after } => {
-                let verb = if before.is_some() { "write" } else { "create" };
-                write!(f, "{verb} configuration of VM {vmid}")?;
-                let before = before.as_ref().map_or(BStr::new(""), |text| text.as_bstr());
-                for line in before.lines().filter(|line| !line.is_empty() && !has_line(after, line)) {
-                    write!(f, "\n    - {}", line.as_bstr())?;
-                }
-                for line in after.lines().filter(|line| !line.is_empty() && !has_line(before, line)) {
-                    write!(f, "\n    + {}", line.as_bstr())?;
-                }
-                Ok(())
-            }
-            PlanStep::Remove { vmid } => write!(f, "remove configuration of VM {vmid}"),
-            PlanStep::MoveTo { vmid, node } => write!(f, "move configuration of VM {vmid} to node {node}"),
-            PlanStep::Volume { action, volume, detail, commands } => {
-                write!(f, "{action} {volume}")?;
-                if !detail.is_empty() {
-                    write!(f, " {detail}")?;
-                }
-                commands.iter().try_for_each(|command| write!(f, "\n    {command}"))
-            }
-            PlanStep::Process { what, .. } => write!(f, "{what}"),
-            PlanStep::Machine { vmid, command } => write!(f, "tell VM {vmid}: {command}"),
-        }
-    }
-}
-
-fn has_line(text: &[u8], line: &[u8]) -> bool {
-    text.lines().any(|other| other == line)
-}
 
 /// A node on which everything is only rehearsed. Questions go to another node, and what was rehearsed is taken into
 /// account: a volume that would have been made exists from then on, with the name that it would have got.
@@ -242,6 +155,16 @@ impl<'a> Rehearsal<'a> {
         Ok(volid)
     }
 
+    /// A VM of this node, and its file.
+    fn own(&self, vmid: VmId) -> Result<(GuestEntry, BString), WorldError> {
+        let found = self.read(vmid)?;
+        let node = self.node.configs.node();
+        match found {
+            Some((entry, text)) if entry.kind == GuestKind::Qemu && entry.node == node => Ok((entry, text)),
+            other => Err(files::not_own(vmid, other.map(|(entry, _)| entry).as_ref(), node)),
+        }
+    }
+
     fn forget(&self, volume: &BStr) {
         self.volumes.borrow_mut().insert(volume.to_owned(), None);
     }
@@ -269,14 +192,7 @@ impl ConfigStore for Rehearsal<'_> {
     }
 
     fn write(&self, vmid: VmId, text: &BStr) -> Result<(), WorldError> {
-        let Some((entry, before)) =
-            self.read(vmid)?.filter(|(entry, _)| entry.node == ConfigStore::node(self))
-        else {
-            return Err(WorldError::Config {
-                vmid,
-                reason: format!("it is not on node {}", ConfigStore::node(self)),
-            });
-        };
+        let (entry, before) = self.own(vmid)?;
         self.plan(PlanStep::Write { vmid, before: Some(before), after: text.to_owned() });
         self.files.borrow_mut().insert(vmid, Some((entry, text.to_owned())));
         Ok(())
@@ -284,8 +200,7 @@ impl ConfigStore for Rehearsal<'_> {
 
     fn create(&self, vmid: VmId, text: &BStr) -> Result<(), WorldError> {
         if let Some((entry, _)) = self.read(vmid)? {
-            let reason = format!("the id is taken on node {}; choose another", entry.node);
-            return Err(WorldError::Config { vmid, reason });
+            return Err(files::taken(&entry));
         }
         self.plan(PlanStep::Write { vmid, before: None, after: text.to_owned() });
         let entry = GuestEntry { vmid, kind: GuestKind::Qemu, node: ConfigStore::node(self).to_owned() };
@@ -294,21 +209,27 @@ impl ConfigStore for Rehearsal<'_> {
     }
 
     fn remove(&self, vmid: VmId) -> Result<(), WorldError> {
+        self.own(vmid)?;
         self.plan(PlanStep::Remove { vmid });
         self.files.borrow_mut().insert(vmid, None);
         Ok(())
     }
 
     fn move_to(&self, vmid: VmId, node: &str) -> Result<(), WorldError> {
+        let (entry, text) = self.own(vmid)?;
+        files::check_move(vmid, &entry.node, node)?;
         self.plan(PlanStep::MoveTo { vmid, node: node.to_owned() });
-        if let Some((mut entry, text)) = self.read(vmid)? {
-            node.clone_into(&mut entry.node);
-            self.files.borrow_mut().insert(vmid, Some((entry, text)));
-        }
+        let entry = GuestEntry { node: node.to_owned(), ..entry };
+        self.files.borrow_mut().insert(vmid, Some((entry, text)));
         Ok(())
     }
 
     fn file(&self, path: &str) -> Result<Option<BString>, WorldError> {
+        if let Some(guest) = files::guest_at(path)
+            && let Some(known) = self.files.borrow().get(&guest.vmid)
+        {
+            return Ok(known.as_ref().filter(|(entry, _)| *entry == guest).map(|(_, text)| text.clone()));
+        }
         self.node.configs.file(path)
     }
 
@@ -553,4 +474,48 @@ impl Machines for Rehearsal<'_> {
 
 fn at(snapshot: Option<&BStr>) -> String {
     snapshot.map(|name| format!("@{name} ")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use pve_storage::{MemoryHost, Session};
+
+    use super::*;
+    use crate::node::{Facts, MemoryStore, SystemChance};
+
+    struct Off;
+
+    impl Machines for Off {
+        fn is_running(&self, _: VmId) -> bool {
+            false
+        }
+        fn qmp(&self, vmid: VmId, _: &str, _: Value, _: Option<Duration>) -> Result<Value, WorldError> {
+            Err(WorldError::NotRunning { vmid })
+        }
+        fn change(&self, vmid: VmId, _: &MachineChange<'_>) -> Result<(), WorldError> {
+            Err(WorldError::NotRunning { vmid })
+        }
+    }
+
+    fn rehearse(
+        configs: &MemoryStore,
+        storages: &Storages,
+        host: &dyn pve_storage::Host,
+        rehearsed: impl FnOnce(&Rehearsal<'_>),
+    ) {
+        let volumes = StoredVolumes::new(Session::new(storages, host, "pve1"), Default::default());
+        let (facts, machines) = (Facts::default(), Off);
+        let (volumes, machines) = (&volumes, &machines);
+        let node = Node { configs, volumes, machines, chance: &SystemChance, facts: &facts };
+        rehearsed(&Rehearsal::new(node));
+    }
+
+    #[test]
+    fn laws() {
+        let configs = MemoryStore::new("pve1").with_file("datacenter.cfg", "keyboard: de\n");
+        rehearse(&configs, &Storages::default(), &MemoryHost::new(), |rehearsal| {
+            crate::node::laws::hold(rehearsal);
+        });
+        assert_eq!(configs.guests().unwrap(), []);
+    }
 }
