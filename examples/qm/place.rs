@@ -219,12 +219,7 @@ impl Place {
         change: impl FnOnce(Power<'_>) -> Result<T, E>,
         tell: impl FnOnce(&T) -> Told,
     ) -> Outcome {
-        // even to look at a storage may change something: directories are made, file systems mounted
-        let questions = Planning::new(&self.host);
-        let volumes = match self.dry_run {
-            true => self.volumes(&questions),
-            false => self.volumes(&self.host),
-        };
+        let volumes = self.volumes(&self.host);
         let processes = LocalProcesses::new(self.run_dir.clone(), facts, &volumes, &self.host)
             .with_dialect(dialect())
             .with_listener(|message| self.progress.suspend(|| complain("note", message)));

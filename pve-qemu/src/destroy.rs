@@ -164,6 +164,7 @@ fn check_clones(node: Node<'_>, vmid: VmId, config: &VmConfig<'_>) -> Result<(),
         let Some(base) = disk::volume(node, volid.as_bstr()).filter(|volume| volume.is_base) else {
             continue;
         };
+        node.volumes.activate_storage(base.storage().id())?;
         for listed in node.volumes.images(base.storage().id(), None)? {
             let clone = base.storage().volume(listed.volid.volname());
             if clone.is_ok_and(|clone| is_based_on(&clone, &base)) {
@@ -262,6 +263,7 @@ impl Work<'_> {
             if !enabled || !storage.has_content(ContentType::Images) {
                 continue;
             }
+            self.node.volumes.activate_storage(storage.id())?;
             for listed in self.node.volumes.images(storage.id(), Some(self.vmid))? {
                 let volume = BString::from(listed.volid.into_bytes());
                 // what could not be freed before is tried again

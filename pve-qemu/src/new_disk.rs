@@ -470,6 +470,7 @@ impl<'a> NewDisks<'a> {
         if is_cloudinit_volume(source) {
             return misuse(Misuse::CloudInit);
         }
+        self.node.volumes.activate_storage(volume.storage().id())?;
         if self.node.volumes.size(source)?.0 == 0 {
             return misuse(Misuse::Empty);
         }

@@ -198,7 +198,8 @@ impl ListedVolume {
 
 /// Operations on volumes, at the level on which the life of a guest is told.
 ///
-/// Volume ids come and go as the bytes that configurations hold.
+/// Volume ids come and go as the bytes that configurations hold. What only asks (images, sizes, paths, whether a rollback
+/// is possible) changes nothing: a storage that has to be made usable for that is activated before.
 pub trait Volumes {
     /// The storages of the cluster.
     fn storages(&self) -> &Storages;
@@ -274,7 +275,10 @@ pub trait Volumes {
     /// Takes a volume back to a snapshot.
     fn rollback(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError>;
 
-    /// Makes volumes usable.
+    /// Makes a storage usable: its directories are made, its file system is mounted.
+    fn activate_storage(&self, storage: &StorageId) -> Result<(), WorldError>;
+
+    /// Makes volumes usable, with their storages.
     fn activate(&self, volumes: &[&BStr]) -> Result<(), WorldError>;
 
     /// Tells the storages that volumes are not used any more.

@@ -291,6 +291,7 @@ impl Stock {
             if !storage.is_enabled_on(node.configs.node()) || !storage.has_content(ContentType::Images) {
                 continue;
             }
+            node.volumes.activate_storage(storage.id())?;
             for volume in node.volumes.images(storage.id(), owner)? {
                 stock.add(storages, volume);
             }

@@ -445,6 +445,10 @@ impl Volumes for PowerWorld<'_> {
         self.base.rollback(volume, snapshot)
     }
 
+    fn activate_storage(&self, storage: &StorageId) -> Result<(), WorldError> {
+        self.base.activate_storage(storage)
+    }
+
     fn activate(&self, volumes: &[&BStr]) -> Result<(), WorldError> {
         self.note(format!("activate {}", Self::list(volumes)));
         let allocated = |volume: &BStr| self.base.size(volume).is_ok();

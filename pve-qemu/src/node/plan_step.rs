@@ -35,7 +35,7 @@ pub enum PlanStep {
     Volume {
         /// What: `allocate`, `free`, `clone`, `copy` …
         action: &'static str,
-        /// The volume it happens to.
+        /// The volume it happens to; the storage, where one is activated as a whole.
         volume: BString,
         /// What comes of it, or with what: a new name, a size, a snapshot.
         detail: String,

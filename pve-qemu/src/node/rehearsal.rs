@@ -414,6 +414,12 @@ impl Volumes for Rehearsal<'_> {
         Ok(())
     }
 
+    fn activate_storage(&self, storage: &StorageId) -> Result<(), WorldError> {
+        let name = BStr::new(storage.as_str());
+        self.plan_commands("activate", &[name], |planned, _| planned.activate_storage(storage));
+        Ok(())
+    }
+
     fn activate(&self, volumes: &[&BStr]) -> Result<(), WorldError> {
         self.plan_commands("activate", volumes, |planned, volume| planned.activate(&[volume]));
         Ok(())
@@ -478,10 +484,12 @@ fn at(snapshot: Option<&BStr>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use pve_storage::{MemoryHost, Session};
+    use pve_storage::{LocalHost, MemoryHost, Session};
 
     use super::*;
+    use crate::destroy::{DestroyOptions, destroy_vm};
     use crate::node::{Facts, MemoryStore, SystemChance};
+    use crate::rescan::{RescanMode, rescan};
 
     struct Off;
 
@@ -517,5 +525,22 @@ mod tests {
             crate::node::laws::hold(rehearsal);
         });
         assert_eq!(configs.guests().unwrap(), []);
+    }
+
+    #[test]
+    fn looking_at_storages_makes_no_directories() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disks");
+        let storage = Storage::new("disks".parse().unwrap(), "dir")
+            .with("path", path.to_str().unwrap())
+            .with("content", "images");
+        let storages: Storages = [storage].into_iter().collect();
+        let configs = MemoryStore::new("pve1").with_file("nodes/pve1/qemu-server/100.conf", "name: web\n");
+        rehearse(&configs, &storages, &LocalHost::new(|_| ()), |rehearsal| {
+            rescan(rehearsal.node(), None, RescanMode::Apply).unwrap();
+            let options = DestroyOptions { unreferenced: true, ..DestroyOptions::default() };
+            destroy_vm(rehearsal.node(), VmId::new(100).unwrap(), options).unwrap();
+        });
+        assert!(!path.exists());
     }
 }

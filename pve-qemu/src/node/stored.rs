@@ -3,7 +3,7 @@
 
 use bstr::{BStr, BString, ByteSlice};
 use pve_config::guest::{VmConfig, is_cloudinit_volume};
-use pve_storage::{Command, Hints, Image, Session, Storages};
+use pve_storage::{Command, Hints, Image, Session, Storage, Storages};
 use pve_volid::{
     Digits, ImageFormat, StorageId, StorageType, VmId, VolumeFormat, VolumeId, VolumeIdRef, VolumeType,
     Wanted,
@@ -89,19 +89,31 @@ impl<'a> StoredVolumes<'a> {
             return self.place_in_appliance(volume, format);
         }
         let format = format.image().unwrap_or(ImageFormat::Raw);
-        let has_inner_snapshots = format == ImageFormat::Qcow2 && !storage.has_volume_chains();
-        let snapshot = snapshot.filter(|_| !has_inner_snapshots);
-        self.session.activate_volumes(&[volume], snapshot, Hints::default())?;
-        let path = self.session.path(volume, snapshot)?;
+        let has_inner_snapshots = has_inner_snapshots(storage, format);
+        let path = self.session.path(volume, snapshot.filter(|_| !has_inner_snapshots))?;
         let is_zfs = storage.storage_type() == Some(StorageType::ZfsPool);
         Ok(Place { path, format, is_zfs, has_inner_snapshots, member: None })
     }
 
+    /// As [`Self::place`], made usable.
+    fn usable(&self, volume: &BStr, snapshot: Option<&BStr>) -> Result<Place, WorldError> {
+        if !volume.starts_with(b"/") {
+            let id = VolumeIdRef::from_bytes(volume).map_err(pve_storage::Error::from)?;
+            let storage = self.session.storages().require(id.storage().as_str())?;
+            let format = storage.volume(id.volname())?.format;
+            if let VolumeFormat::OvaMember(_) = format {
+                self.session.activate_storage(id.storage().as_str())?;
+            } else {
+                let format = format.image().unwrap_or(ImageFormat::Raw);
+                let snapshot = snapshot.filter(|_| !has_inner_snapshots(storage, format));
+                self.session.activate_volumes(&[volume], snapshot, Hints::default())?;
+            }
+        }
+        self.place(volume, snapshot)
+    }
+
     /// A disk in an appliance, which is an archive: it need not be taken out to be read.
     fn place_in_appliance(&self, volume: &BStr, format: ImageFormat) -> Result<Place, WorldError> {
-        if let Ok(id) = VolumeIdRef::from_bytes(volume) {
-            self.session.activate_storage(id.storage().as_str())?;
-        }
         let path = self.session.path(volume, None)?;
         let missing = || WorldError::Other(format!("there is no volume {volume}"));
         let (archive, name) = path.rsplit_once_str("/").ok_or_else(missing)?;
@@ -169,7 +181,6 @@ impl Volumes for StoredVolumes<'_> {
     }
 
     fn images(&self, storage: &StorageId, owner: Option<VmId>) -> Result<Vec<ListedVolume>, WorldError> {
-        self.session.activate_storage(storage.as_str())?;
         let mut buffer = [0; 9];
         let wanted = owner.map_or(Wanted::Everything, |owner| Wanted::Guest(owner.digits(&mut buffer)));
         let images = self.session.images(storage.as_str(), wanted)?;
@@ -250,7 +261,7 @@ impl Volumes for StoredVolumes<'_> {
         target: &BStr,
         options: CopyOptions,
     ) -> Result<(), WorldError> {
-        let (from, to) = (self.place(source, snapshot)?, self.place(target, None)?);
+        let (from, to) = (self.usable(source, snapshot)?, self.usable(target, None)?);
         let mut arguments: Vec<BString> = Vec::new();
         if let Some(name) = snapshot.filter(|_| from.has_inner_snapshots) {
             arguments.extend([BString::from("-l"), format!("snapshot.name={name}").into()]);
@@ -301,6 +312,10 @@ impl Volumes for StoredVolumes<'_> {
         Ok(self.session.rollback(volume, snapshot)?)
     }
 
+    fn activate_storage(&self, storage: &StorageId) -> Result<(), WorldError> {
+        Ok(self.session.activate_storage(storage.as_str())?)
+    }
+
     fn activate(&self, volumes: &[&BStr]) -> Result<(), WorldError> {
         let volumes: Vec<&[u8]> = volumes.iter().map(|volume| volume.as_bytes()).collect();
         Ok(self.session.activate_volumes(&volumes, None, Hints::default())?)
@@ -328,6 +343,11 @@ impl Volumes for StoredVolumes<'_> {
             .map(drop)
             .map_err(|error| WorldError::Other(error.to_string()))
     }
+}
+
+/// Whether snapshots of a volume are inside its image.
+fn has_inner_snapshots(storage: &Storage, format: ImageFormat) -> bool {
+    format == ImageFormat::Qcow2 && !storage.has_volume_chains()
 }
 
 fn listed(image: Image) -> ListedVolume {

@@ -159,6 +159,9 @@ impl Volumes for Mortal<'_> {
     fn rollback(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError> {
         self.step(|| self.volumes.rollback(volume, snapshot))
     }
+    fn activate_storage(&self, storage: &StorageId) -> Result<(), WorldError> {
+        self.volumes.activate_storage(storage)
+    }
     fn activate(&self, volumes: &[&BStr]) -> Result<(), WorldError> {
         self.volumes.activate(volumes)
     }
