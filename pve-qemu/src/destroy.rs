@@ -16,6 +16,8 @@ use std::collections::BTreeSet;
 
 use bstr::{BStr, BString, ByteSlice};
 use pve_config::guest::{LockError, VmConfig, VmSection};
+use pve_config::ha::HaResources;
+use pve_config::job::{Jobs, ReplicationJobs, Selection};
 use pve_storage::Volume;
 use pve_volid::{ContentType, VmId};
 
@@ -25,14 +27,23 @@ use crate::node::{LockMode, Node, WorldError};
 use crate::snapshot::LeftBehind;
 use crate::vm_file::{self, PATIENCE, VmFileError};
 
-/// Files of the cluster that may name a VM, and what names it there: `{}` is its number.
-const MENTIONS: [(&str, &str); 5] = [
-    ("ha/resources.cfg", "vm: {}"),
-    ("replication.cfg", "local: {}-"),
-    ("jobs.cfg", "vmid {}"),
-    ("vzdump.cron", " {} "),
-    ("user.cfg", "/vms/{}"),
+/// Whether the content of a file names a VM.
+type Names = fn(&[u8], VmId) -> bool;
+
+/// Files of the cluster that may name a VM.
+const MENTIONS: [(&str, Names); 5] = [
+    (HaResources::PATH, is_resource),
+    (ReplicationJobs::PATH, is_replicated),
+    (Jobs::PATH, is_in_backup_job),
+    ("vzdump.cron", |text, vmid| text.split(u8::is_ascii_whitespace).any(|word| is_number(word, vmid))),
+    ("user.cfg", |text, vmid| {
+        let mut paths = text.split_str(":").filter_map(|field| field.strip_prefix(b"/vms/"));
+        paths.any(|path| is_number(path, vmid))
+    }),
 ];
+
+/// Files whose mention keeps a VM from being destroyed without purge.
+const MANAGING: [&str; 2] = [HaResources::PATH, ReplicationJobs::PATH];
 
 /// How a VM is destroyed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -147,12 +158,12 @@ fn check(
     if node.machines.is_running(vmid) {
         return Err(DestroyError::Running { vmid });
     }
-    for file in ["ha/resources.cfg", "replication.cfg"] {
-        if !options.purge && mentions(node, vmid)?.iter().any(|found| found == file) {
-            return Err(DestroyError::Managed { vmid, file });
-        }
+    if options.purge {
+        return Ok(());
     }
-    Ok(())
+    let mentions = mentions(node, vmid)?;
+    let managing = MANAGING.into_iter().find(|file| mentions.iter().any(|found| found == file));
+    managing.map_or(Ok(()), |file| Err(DestroyError::Managed { vmid, file }))
 }
 
 /// That no volume is a base of somebody else's.
@@ -183,17 +194,8 @@ fn is_based_on(clone: &Volume<'_>, base: &Volume<'_>) -> bool {
 /// The files that name the VM.
 fn mentions(node: Node<'_>, vmid: VmId) -> Result<Vec<String>, WorldError> {
     let mut found = Vec::new();
-    for (file, pattern) in MENTIONS {
-        let wanted = pattern.replace("{}", &vmid.to_string());
-        let Some(text) = node.configs.file(file)? else { continue };
-        let names = |line: &[u8]| {
-            line.find_iter(&wanted).any(|at| {
-                let next = line.get(at + wanted.len());
-                wanted.ends_with(|last: char| !last.is_ascii_digit())
-                    || next.is_none_or(|next| !next.is_ascii_digit())
-            })
-        };
-        if text.lines().any(names) {
+    for (file, names) in MENTIONS {
+        if node.configs.file(file)?.is_some_and(|text| names(&text, vmid)) {
             found.push(file.to_owned());
         }
     }
@@ -202,6 +204,27 @@ fn mentions(node: Node<'_>, vmid: VmId) -> Result<Vec<String>, WorldError> {
         found.push(firewall);
     }
     Ok(found)
+}
+
+fn is_resource(text: &[u8], vmid: VmId) -> bool {
+    let id = format!("vm:{vmid}");
+    HaResources::parse(text).resources().any(|resource| resource.id() == id)
+}
+
+fn is_replicated(text: &[u8], vmid: VmId) -> bool {
+    ReplicationJobs::parse(text).of_guest(vmid.get()).next().is_some()
+}
+
+/// Whether a backup job lists the VM, to take it along or to leave it out.
+fn is_in_backup_job(text: &[u8], vmid: VmId) -> bool {
+    Jobs::parse(text).backups().any(|job| match job.selection() {
+        Selection::Guests(listed) | Selection::AllBut(listed) => listed.contains(&vmid.get()),
+        _ => false,
+    })
+}
+
+fn is_number(word: &[u8], vmid: VmId) -> bool {
+    VmId::from_bytes(word).is_ok_and(|number| number == vmid)
 }
 
 /// A VM whose volumes are being freed.
@@ -272,5 +295,39 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_name_a_vm_however_they_are_written() {
+        let named = |file: &str, text: &str| {
+            let (_, names) = MENTIONS.into_iter().find(|(known, _)| *known == file).unwrap();
+            names(text.as_bytes(), VmId::new(101).unwrap())
+        };
+        for (file, text) in [
+            ("ha/resources.cfg", "vm: 101\n\tstate started\n"),
+            ("ha/resources.cfg", "vm:101\n"),
+            ("replication.cfg", "local: 101-0\n\ttarget pve2\n"),
+            ("jobs.cfg", "vzdump: daily\n\tvmid 100,101\n"),
+            ("jobs.cfg", "vzdump: daily\n\texclude 101\n\tall 1\n"),
+            ("vzdump.cron", "0 1 * * 6 root vzdump 100 101\n"),
+            ("user.cfg", "acl:1:/vms/101:eve@pve:PVEAdmin:\n"),
+        ] {
+            assert!(named(file, text), "{file}: {text}");
+        }
+        for (file, text) in [
+            ("ha/resources.cfg", "vm: 1010\n\tcomment vm: 101\n"),
+            ("ha/resources.cfg", "ct: 101\n"),
+            ("replication.cfg", "local: 1010-101\n\ttarget pve2\n"),
+            ("jobs.cfg", "vzdump: daily\n\tvmid 1010\n\tcomment vmid 101\n"),
+            ("vzdump.cron", "0 1 * * 6 root vzdump 1010\n"),
+            ("user.cfg", "acl:1:/vms/1010:eve@pve:PVEAdmin:\n"),
+        ] {
+            assert!(!named(file, text), "{file}: {text}");
+        }
     }
 }
