@@ -10,7 +10,6 @@ use clap::Args;
 use examples::whereabouts::{DATABASE, MOUNTED, node, root};
 use pve_cfs::Database;
 use pve_config::storage::StorageConfig;
-use pve_qemu::Host;
 use pve_qemu::agent::GuestAgent;
 use pve_qemu::cloudinit::Resolver;
 use pve_qemu::node::{
@@ -21,7 +20,7 @@ use pve_qemu::power::{
     Dialect, LocalMachines, LocalProcesses, Power, PowerError, RehearsedProcesses, RunDir,
 };
 use pve_qemu::qmp::QmpError;
-use pve_qemu::snapshot::LeftBehind;
+use pve_qemu::{Host, LeftBehind};
 use pve_storage::{Event, LocalHost, Planning, Session, Storages};
 use pve_volid::VmId;
 use serde_json::{Value, json};
@@ -81,11 +80,7 @@ impl Told {
 
     /// The same, with what could not be removed.
     pub(crate) fn leaving<'l>(mut self, left: impl IntoIterator<Item = &'l LeftBehind>) -> Self {
-        self.left.extend(left.into_iter().map(|left| {
-            let snapshot =
-                left.snapshot.as_ref().map(|name| format!("snapshot {name} of ")).unwrap_or_default();
-            format!("{snapshot}{} could not be removed: {}", left.volume, left.error)
-        }));
+        self.left.extend(left.into_iter().map(ToString::to_string));
         self
     }
 }

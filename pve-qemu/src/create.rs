@@ -60,10 +60,10 @@ use pve_volid::VmId;
 
 use crate::boot_order;
 use crate::cloudinit::{check_ssh_keys, decode_ssh_keys};
+use crate::left_behind::LeftBehind;
 use crate::new_disk::{NewDiskError, NewDisks, other_cloudinit};
 use crate::node::{LockMode, Node, WorldError};
 use crate::option_rules::{self, OptionError};
-use crate::snapshot::LeftBehind;
 use crate::vm_file::{self, VmFileError};
 
 /// How long the lock of the new configuration is waited for.

@@ -23,8 +23,8 @@ use pve_volid::{ContentType, VmId};
 
 use crate::clone::is_real_cdrom;
 use crate::disk;
+use crate::left_behind::LeftBehind;
 use crate::node::{LockMode, Node, WorldError};
-use crate::snapshot::LeftBehind;
 use crate::vm_file::{self, PATIENCE, VmFileError};
 
 /// Whether the content of a file names a VM.
@@ -274,8 +274,7 @@ impl Work<'_> {
         match self.node.volumes.free(volume) {
             Ok(()) => self.done.freed.push(volume.to_owned()),
             Err(error) => {
-                let left = LeftBehind { volume: volume.to_owned(), snapshot: None, error };
-                self.done.left_behind.push(left);
+                self.done.left_behind.push(LeftBehind::volume(volume, error));
             }
         }
     }

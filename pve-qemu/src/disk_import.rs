@@ -9,11 +9,11 @@ use pve_config::guest::{NoFreeUnused, Unused, VmConfig, VmSection};
 use pve_config::vm::{Bus, Drive, DriveId};
 use pve_volid::{ImageFormat, StorageId, VmId};
 
+use crate::left_behind::{LeftBehind, and_left};
 use crate::new_disk::{NewDiskError, NewDisks};
 use crate::node::{LockMode, Node, WorldError};
 use crate::option_rules::drive_id;
-use crate::snapshot::LeftBehind;
-use crate::update::{Update, UpdateError, and_left, update_vm};
+use crate::update::{Update, UpdateError, update_vm};
 use crate::vm_file::{self, PATIENCE, VmFileError};
 
 /// How a disk is imported.

@@ -24,8 +24,8 @@ pub use reassign::{ReassignError, Reassigned, reassign_disk};
 use crate::clone::is_real_cdrom;
 use crate::disk;
 use crate::disk_copy::{DiskCopy, DiskCopyError};
+use crate::left_behind::LeftBehind;
 use crate::node::{LockMode, Node, WorldError};
-use crate::snapshot::LeftBehind;
 use crate::vm_file::{self, PATIENCE, VmFileError};
 
 /// How a disk is moved.
@@ -183,7 +183,7 @@ pub fn move_disk(
     if moved.kept_as.is_none() {
         let old = drive.file.to_owned();
         if let Err(error) = node.volumes.free(drive.file) {
-            moved.left_behind.push(LeftBehind { volume: old, snapshot: None, error });
+            moved.left_behind.push(LeftBehind::volume(old, error));
         }
     }
     Ok(moved)

@@ -29,10 +29,10 @@ use pve_config::vm::{Agent, Bus, DriveId, Hotplug as Features, HotplugFeature, M
 use pve_volid::VmId;
 
 use crate::cloudinit::{Occasion, windows_version};
+use crate::left_behind::LeftBehind;
 use crate::node::{MachineChange, Node, WorldError};
 use crate::pending;
 use crate::release::{Release, ReleaseError};
-use crate::snapshot::LeftBehind;
 use crate::update::UpdateError;
 use crate::version::Feature;
 use crate::vm_file;

@@ -95,6 +95,7 @@ pub mod guest_id;
 pub mod host;
 pub mod hotplug;
 pub mod iso;
+mod left_behind;
 mod machine;
 mod mapping;
 mod memory;
@@ -137,6 +138,7 @@ pub use error::{
 };
 pub use explain::Explained;
 pub use host::Host;
+pub use left_behind::LeftBehind;
 pub use new_disk::{Misuse, NewDiskError};
 pub use option_rules::OptionError;
 pub use origin::{Description, Key, Origin, Rule, Source};

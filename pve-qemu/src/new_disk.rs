@@ -24,9 +24,9 @@ use crate::cloudinit::{VOLUME_KIB, volume_format, volume_name};
 use crate::disk;
 use crate::disk_copy::{DiskCopy, DiskCopyError, refusal};
 use crate::firmware::Variables;
+use crate::left_behind::LeftBehind;
 use crate::node::naming::has_directory;
 use crate::node::{CopyOptions, LockGuard, LockMode, Node, WorldError};
-use crate::snapshot::LeftBehind;
 use crate::vm_file::PATIENCE;
 
 /// KiB in a GiB, the unit of `STORAGE:SIZE`.
@@ -319,7 +319,7 @@ impl<'a> NewDisks<'a> {
     pub(crate) fn give_up(self) -> Vec<LeftBehind> {
         let free = |volume: BString| {
             let error = self.node.volumes.free(volume.as_bstr()).err()?;
-            Some(LeftBehind { volume, snapshot: None, error })
+            Some(LeftBehind::volume(volume, error))
         };
         self.made.into_iter().filter_map(free).collect()
     }

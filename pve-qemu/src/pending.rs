@@ -22,9 +22,9 @@ use pve_volid::VmId;
 pub use crate::release::ReleaseError;
 
 use crate::cloudinit::{Occasion, image_drives};
+use crate::left_behind::LeftBehind;
 use crate::node::{LockMode, Node, WorldError};
 use crate::release::Release;
-use crate::snapshot::LeftBehind;
 use crate::vm_file::{self, PATIENCE, VmFileError};
 
 /// Why pending changes were not applied.

@@ -274,8 +274,7 @@ impl<'a> Power<'a> {
             self.processes.warn(&format!("VM {vmid}: {key} stays pending: {reason}"));
         }
         for left in &applied.left_behind {
-            self.processes
-                .warn(&format!("volume {} of VM {vmid} is left behind: {}", left.volume, left.error));
+            self.processes.warn(&format!("VM {vmid}: {left}"));
         }
         Ok(applied.config)
     }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Letting go of a drive's volume: it is kept as `unusedN`, freed, or, if it is not the VM's own, only forgotten.
 
-use bstr::{BStr, BString, ByteSlice};
+use bstr::{BStr, BString};
 use pve_config::guest::{NoFreeUnused, Unused, VmConfig, is_cloudinit_volume};
 use pve_config::vm::Drive;
 use pve_volid::VmId;
 
 use crate::disk;
+use crate::left_behind::LeftBehind;
 use crate::node::{Node, WorldError};
-use crate::snapshot::LeftBehind;
 
 /// Why a drive keeps its volume.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +106,7 @@ impl<'a> Release<'a> {
     /// Frees what nobody will miss; if that does not work, it is only reported.
     pub(crate) fn free_or_leave(&mut self, volume: &BStr) {
         if let Err(error) = self.node.volumes.free(volume) {
-            self.left_behind.push(LeftBehind { volume: volume.as_bytes().into(), snapshot: None, error });
+            self.left_behind.push(LeftBehind::volume(volume, error));
         }
     }
 }

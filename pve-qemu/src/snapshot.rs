@@ -31,8 +31,9 @@ use pve_config::vm::DriveId;
 use pve_storage::Refusal;
 use pve_volid::VmId;
 
+pub use crate::left_behind::LeftBehind;
 pub use create::{SnapshotRequest, create_snapshot};
-pub use delete::{Deleted, LeftBehind, delete_snapshot, set_snapshot_description};
+pub use delete::{Deleted, delete_snapshot, set_snapshot_description};
 pub use rollback::{RolledBack, StartState, check_rollback, rollback};
 pub use running::RunningMachine;
 pub(crate) use running::virtio_cards;

@@ -69,11 +69,11 @@ pub use crate::option_rules::OptionError;
 use self::record::Recorder;
 use crate::disk;
 use crate::hotplug::{self, HotplugError};
+use crate::left_behind::{LeftBehind, and_left};
 use crate::node::{LockMode, Node, WorldError};
 use crate::option_rules;
 use crate::pending::{self, PendingError};
 use crate::release::ReleaseError;
-use crate::snapshot::LeftBehind;
 use crate::vm_file::{self, PATIENCE, VmFileError};
 
 /// What goes with the saved state of a VM that was suspended to disk.
@@ -254,13 +254,6 @@ pub enum UpdateError {
 fn all(refused: &[(BString, HotplugError)]) -> String {
     let lines: Vec<String> = refused.iter().map(|(key, error)| format!("{key}: {error}")).collect();
     lines.join("; ")
-}
-
-/// What is left, as the rest of a sentence.
-pub(crate) fn and_left(left: &[LeftBehind]) -> String {
-    let told =
-        |left: &LeftBehind| format!("; {} could not be freed: {}; free it by hand", left.volume, left.error);
-    left.iter().map(told).collect()
 }
 
 impl From<PendingError> for UpdateError {

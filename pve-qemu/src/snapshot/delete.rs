@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{BACKUP_SNAPSHOT, SnapshotError};
 use crate::disk;
+use crate::left_behind::LeftBehind;
 use crate::node::{LockMode, Node, WorldError};
 use crate::vm_file::{self, PATIENCE, VmFileError};
 
@@ -21,18 +22,6 @@ use crate::vm_file::{self, PATIENCE, VmFileError};
 pub struct Deleted {
     /// What could not be deleted, and is in no configuration any more.
     pub left_behind: Vec<LeftBehind>,
-}
-
-/// Something on a storage that an operation could not remove.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct LeftBehind {
-    /// The volume.
-    pub volume: BString,
-    /// The snapshot of it, if not the volume as a whole.
-    pub snapshot: Option<BString>,
-    /// Why it could not be removed.
-    pub error: WorldError,
 }
 
 /// Deletes a snapshot: its memory, the snapshots of its volumes, its section. Volumes that only it used become `unusedN`.
@@ -224,7 +213,7 @@ impl Deletion<'_> {
             if added == Unused::Free {
                 let freed = node.volumes.free(volume.as_bstr());
                 if let Err(error) = freed {
-                    deleted.left_behind.push(LeftBehind { volume: volume.clone(), snapshot: None, error });
+                    deleted.left_behind.push(LeftBehind::volume(volume.clone(), error));
                 }
             }
         }

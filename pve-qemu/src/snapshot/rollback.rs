@@ -7,7 +7,8 @@ use bstr::{BStr, BString, ByteSlice};
 use pve_config::guest::{Unused, VmConfig};
 use pve_volid::VmId;
 
-use super::{LeftBehind, SnapshotError};
+use super::SnapshotError;
+use crate::left_behind::LeftBehind;
 use crate::node::{LockMode, Node};
 use crate::vm_file::{self, PATIENCE, VmFileError};
 
@@ -141,7 +142,7 @@ fn keep_newer_disks(
             Unused::Present(_) => {}
             Unused::Free => match node.volumes.free(volume.as_bstr()) {
                 Ok(()) => done.freed.push(volume),
-                Err(error) => done.left_behind.push(LeftBehind { volume, snapshot: None, error }),
+                Err(error) => done.left_behind.push(LeftBehind::volume(volume, error)),
             },
         }
     }

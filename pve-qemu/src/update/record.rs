@@ -10,12 +10,12 @@ use pve_volid::VmId;
 use super::{Request, UpdateError};
 use crate::boot_order;
 use crate::cloudinit::{is_hashed, windows_version};
+use crate::left_behind::LeftBehind;
 use crate::new_disk::{NewDiskError, NewDisks, other_cloudinit};
 use crate::node::Node;
 use crate::option_rules::{self, OptionError, drive_id};
 use crate::pending;
 use crate::release::Release;
-use crate::snapshot::LeftBehind;
 use crate::vm_file;
 
 /// A request on its way into the pending section. The file is written, and read again, after every option.
