@@ -98,20 +98,11 @@ impl CreateRequest {
     }
 
     /// The options as they are meant.
-    fn normalised(mut self, node: Node<'_>) -> Result<BTreeMap<BString, BString>, OptionError> {
-        if let Some(value) = self.options.remove(BStr::new("cdrom")) {
-            let (key, value) = option_rules::cdrom_alias(value.as_bstr());
-            self.options.insert(key, value);
-        }
+    fn normalised(self, node: Node<'_>) -> Result<BTreeMap<BString, BString>, OptionError> {
         if let Some(keys) = self.options.get(BStr::new("sshkeys")) {
             check_ssh_keys(&decode_ssh_keys(keys)).map_err(OptionError::from)?;
         }
-        let mut options = BTreeMap::new();
-        for (key, value) in self.options {
-            let value = option_rules::normalise(node, key.as_bstr(), value.as_bstr())?;
-            options.insert(key, value);
-        }
-        Ok(options)
+        option_rules::normalise_all(node, self.options)
     }
 }
 

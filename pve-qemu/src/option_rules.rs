@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What requests to create or change a VM make of the values of options, beyond the schema: completed, rewritten, refused.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};
 use pve_config::format::{Context, split_list};
@@ -82,14 +82,29 @@ pub(crate) fn drive_id(key: &BStr) -> Option<DriveId> {
     DriveId::from_key(key).filter(|id| id.bus != Bus::Unused)
 }
 
+/// The options of a request as they are meant; `cdrom` takes the place of an `ide2` beside it.
+pub(crate) fn normalise_all(
+    node: Node<'_>,
+    mut options: BTreeMap<BString, BString>,
+) -> Result<BTreeMap<BString, BString>, OptionError> {
+    if let Some(value) = options.remove(BStr::new("cdrom")) {
+        let (key, value) = cdrom_alias(value.as_bstr());
+        options.insert(key, value);
+    }
+    for (key, value) in &mut options {
+        *value = normalise(node, key.as_bstr(), value.as_bstr())?;
+    }
+    Ok(options)
+}
+
 /// `cdrom=X` as what it stands for: `ide2`.
-pub(crate) fn cdrom_alias(value: &BStr) -> (BString, BString) {
+fn cdrom_alias(value: &BStr) -> (BString, BString) {
     let media: &[u8] = if value.contains_str("media=") { b"" } else { b",media=cdrom" };
     (BString::from("ide2"), [value.as_bytes(), media].concat().into())
 }
 
 /// The value that a request means: checked against the schema, paths of disks found, network cards with an address.
-pub(crate) fn normalise(node: Node<'_>, key: &BStr, value: &BStr) -> Result<BString, OptionError> {
+fn normalise(node: Node<'_>, key: &BStr, value: &BStr) -> Result<BString, OptionError> {
     let failed = |source| OptionError::value(key, source);
     let (option, _) = schema::VM.find(key).ok_or_else(|| failed(schema::VM.unknown(key)))?;
     if !option.settable {

@@ -399,15 +399,7 @@ fn normalised(
     node: Node<'_>,
     options: &BTreeMap<BString, BString>,
 ) -> Result<BTreeMap<BString, BString>, OptionError> {
-    let mut set = BTreeMap::new();
-    let cdrom = options.get(BStr::new("cdrom")).map(|value| option_rules::cdrom_alias(value.as_bstr()));
-    for (key, value) in options.iter().filter(|(key, _)| *key != "cdrom") {
-        set.insert(key.clone(), option_rules::normalise(node, key.as_bstr(), value.as_bstr())?);
-    }
-    if let Some((key, value)) = cdrom {
-        let value = option_rules::normalise(node, key.as_bstr(), value.as_bstr())?;
-        set.insert(key, value);
-    }
+    let mut set = option_rules::normalise_all(node, options.clone())?;
     if let Some(volume) = set.get(BStr::new("hookscript")) {
         let is_snippet =
             disk::volume(node, volume.as_bstr()).is_some_and(|volume| volume.vtype == VolumeType::Snippets);
