@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What operations ask of a drive's volume: whose it is, what it can do, who uses it; and letting go of it.
+//! What operations ask of a drive's volume: whose it is, what it can do, who uses it.
 
 use bstr::{BStr, BString};
 use pve_config::guest::{VmConfig, VmSection};

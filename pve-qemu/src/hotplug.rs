@@ -374,8 +374,7 @@ impl Hotplug<'_> {
     /// Whether machine and guest have one controller that takes all devices.
     fn has_modern_usb(&self) -> bool {
         let ostype = self.config.main.get("ostype").map_or(&b""[..], |ostype| ostype.as_bytes());
-        let version = self.node.machine_version(self.vmid);
-        version.is_some_and(|version| version >= Feature::QemuXhci.threshold().since)
+        self.node.has_feature(self.vmid, Feature::QemuXhci)
             && (ostype == b"l26" || windows_version(ostype) > 7)
     }
 

@@ -44,7 +44,7 @@ pub use system::SystemChance;
 use crate::cloudinit::Resolver;
 use crate::firmware::Variables;
 use crate::host::{MAC_PREFIX, mac_prefix};
-use crate::version::{MachineVersion, QemuVersion};
+use crate::version::{Feature, MachineVersion, QemuVersion};
 
 /// Everything that an operation on a guest can look at or change.
 #[derive(Clone, Copy)]
@@ -62,10 +62,11 @@ pub struct Node<'a> {
 }
 
 impl Node<'_> {
-    /// The machine version that a running VM has, as far as that is known: else the newest of the installed QEMU.
-    pub(crate) fn machine_version(&self, vmid: VmId) -> Option<MachineVersion> {
+    /// Whether the machine version of a running VM has a feature; if it is not known, that of the newest machine.
+    pub(crate) fn has_feature(&self, vmid: VmId, feature: Feature) -> bool {
         let newest = || QemuVersion::parse(&self.facts.qemu_version).map(MachineVersion::newest_of);
-        self.machines.machine_version(vmid).or_else(newest)
+        let version = self.machines.machine_version(vmid).or_else(newest);
+        version.is_some_and(|version| version >= feature.threshold().since)
     }
 }
 

@@ -16,7 +16,7 @@
 
 use bstr::{BStr, BString, ByteSlice};
 use pve_config::guest::{VmConfig, is_cloudinit_volume};
-use pve_config::vm::{Bus, Drive, DriveId};
+use pve_config::vm::Drive;
 use pve_volid::VmId;
 
 pub use crate::release::ReleaseError;
@@ -24,6 +24,7 @@ pub use crate::release::ReleaseError;
 use crate::cloudinit::{Occasion, image_drives};
 use crate::left_behind::LeftBehind;
 use crate::node::{LockMode, Node, WorldError};
+use crate::option_rules::drive_id;
 use crate::release::Release;
 use crate::vm_file::{self, PATIENCE, VmFileError};
 
@@ -157,8 +158,7 @@ pub(crate) fn values(config: &VmConfig<'_>) -> Vec<(BString, BString)> {
 
 /// The drive that a value makes of an option; none if the option is no drive, or its value cannot be read.
 pub(crate) fn drive<'v>(key: &BStr, value: &'v [u8]) -> Option<Drive<'v>> {
-    let id = DriveId::from_key(key).filter(|id| id.bus != Bus::Unused)?;
-    Drive::read(id, value).ok()
+    Drive::read(drive_id(key)?, value).ok()
 }
 
 fn delete(

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bstr::{BStr, BString, ByteSlice};
 use pve_config::rule::ValueError;
-use pve_config::vm::{Bus, DriveId};
 use pve_volid::VmId;
 use serde_json::json;
 
 use crate::node::{LockMode, Node, WorldError};
+use crate::option_rules::drive_id;
 use crate::version::Feature;
 use crate::vm_file::{self, PATIENCE, VmFileError};
 
@@ -155,7 +155,7 @@ pub fn resize_disk(
         if options.skip_lock { vm_file::load(node, vmid)? } else { vm_file::load_unlocked(node, vmid)? };
     vm_file::check_digest(vmid, &config, options.digest)?;
     let no_disk = || ResizeError::NoDisk { vmid, key: key.to_owned() };
-    let id = DriveId::from_key(key).filter(|id| id.bus != Bus::Unused).ok_or_else(no_disk)?;
+    let id = drive_id(key).ok_or_else(no_disk)?;
     let mut drive = config.main.drive(id).ok().flatten().ok_or_else(no_disk)?;
     if drive.is_cdrom() {
         return Err(ResizeError::Cdrom { vmid, key: key.to_owned() });
@@ -175,7 +175,7 @@ pub fn resize_disk(
     if running {
         let whole = wanted.next_multiple_of(1024);
         // the topmost node of the drive has the name that the drive itself has before machine version 10.0
-        let name = if has_nodes(node, vmid) { "node-name" } else { "device" };
+        let name = if node.has_feature(vmid, Feature::Blockdev) { "node-name" } else { "device" };
         let arguments = json!({ name: format!("drive-{id}"), "size": whole });
         node.machines.qmp(vmid, "block_resize", arguments, Some(QMP_PATIENCE))?;
     }
@@ -188,9 +188,4 @@ pub fn resize_disk(
     config.main.set(key, value);
     vm_file::store(node, vmid, &config)?;
     Ok(wanted)
-}
-
-/// Whether the drives of a running VM are nodes without a drive of the old form.
-fn has_nodes(node: Node<'_>, vmid: VmId) -> bool {
-    node.machine_version(vmid).is_some_and(|version| version >= Feature::Blockdev.threshold().since)
 }

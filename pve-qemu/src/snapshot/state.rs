@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bstr::{BStr, BString, ByteSlice};
 use pve_config::guest::VmSection;
-use pve_storage::Storage;
-use pve_volid::{ContentType, ImageFormat, StorageId, VmId, VolumeId, VolumeIdRef};
+use pve_volid::{ImageFormat, StorageId, VmId, VolumeId, VolumeIdRef};
 use serde_json::{Value, json};
 
+use crate::node::naming::has_directory;
 use crate::node::{Node, WorldError};
 
 /// The format of state volumes.
@@ -55,7 +55,7 @@ pub fn state_storage(node: Node<'_>, section: &VmSection<'_>) -> String {
     let (mut shared, mut local) = (None, None);
     for storage in ids.iter().filter_map(|id| node.volumes.storages().get(id)) {
         let class = if storage.is_shared() { &mut shared } else { &mut local };
-        if class.is_none() || has_path(storage) {
+        if class.is_none() || has_directory(storage) {
             *class = Some(storage.id().as_str().to_owned());
         }
     }
@@ -72,7 +72,7 @@ pub(crate) fn allocate(
 ) -> Result<VolumeId, WorldError> {
     let mut volume = BString::from(format!("vm-{vmid}-state-"));
     volume.extend_from_slice(name);
-    if node.volumes.storages().get(storage.as_str()).is_some_and(has_path) {
+    if node.volumes.storages().get(storage.as_str()).is_some_and(has_directory) {
         volume.extend_from_slice(b".raw");
     }
     #[expect(clippy::cast_precision_loss, reason = "the sizes of memories are far below 2^53 KiB")]
@@ -111,9 +111,4 @@ pub(crate) fn save(node: Node<'_>, vmid: VmId, volume: &BStr, more: Value) -> Re
             }
         }
     }
-}
-
-/// Whether volumes are files of a directory.
-fn has_path(storage: &Storage) -> bool {
-    storage.plugin().content_directory(storage, ContentType::Images).is_ok()
 }
