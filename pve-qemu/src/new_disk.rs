@@ -11,177 +11,29 @@
 //! | another path | as the volume at this path |
 //! | `none`, `cdrom` | no volume |
 
-use std::fmt;
+mod error;
+mod import;
 
 use bstr::{BStr, BString, ByteSlice};
-use pve_config::guest::{GuestKind, VmConfig, VmSection, is_cloudinit_volume};
-use pve_config::rule::ValueError;
+use pve_config::guest::{VmSection, is_cloudinit_volume};
 use pve_config::vm::{self, Bus, Drive, DriveId, Media, MsCert};
-use pve_storage::{Feature, Storage};
-use pve_volid::{ImageFormat, StorageId, VmId, VolumeFormat, VolumeIdRef, VolumeType};
+use pve_storage::Storage;
+use pve_volid::{ImageFormat, StorageId, VmId, VolumeIdRef, VolumeType};
+
+pub use error::{Misuse, NewDiskError};
 
 use crate::cloudinit::{VOLUME_KIB, volume_format, volume_name};
 use crate::disk;
-use crate::disk_copy::{DiskCopy, DiskCopyError, refusal};
+use crate::disk_copy::refusal;
 use crate::firmware::Variables;
 use crate::left_behind::LeftBehind;
 use crate::node::naming::has_directory;
-use crate::node::{CopyOptions, LockGuard, LockMode, Node, WorldError};
-use crate::vm_file::PATIENCE;
+use crate::node::{CopyOptions, Node};
 
 /// KiB in a GiB, the unit of `STORAGE:SIZE`.
 const KIB_PER_GIB: f64 = 1_048_576.0;
 /// Size of the state of a TPM, in KiB.
 const TPM_KIB: f64 = 4096.0;
-
-/// Why the value of a drive cannot become a disk. What was allocated for it is freed again, unless the error says otherwise.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NewDiskError {
-    /// The value breaks a rule.
-    #[error("{0}")]
-    Value(#[source] Box<ValueError>),
-    /// It is neither a volume id nor a path.
-    #[error("{file} is no volume; write STORAGE:VOLUME, or STORAGE:SIZE in GiB for a new one")]
-    NoVolume {
-        /// The file.
-        file: BString,
-    },
-    /// No storage has the volume at this path.
-    #[error("{path} belongs to no storage; move it there, or import it with import-from")]
-    NoStorage {
-        /// The path.
-        path: BString,
-    },
-    /// A disk image cannot be used as it should be.
-    #[error("{file}: {reason}")]
-    Use {
-        /// The volume or path.
-        file: BString,
-        /// Why not.
-        reason: Misuse,
-    },
-    /// The storage does not exist, or is not there for disks.
-    #[error("storage {storage} cannot take the disk: {reason}")]
-    Target {
-        /// The storage.
-        storage: BString,
-        /// Why.
-        reason: String,
-    },
-    /// The storage has no images of this format.
-    #[error("storage {storage} has no images of format {format}; it has {known}")]
-    Format {
-        /// The storage.
-        storage: BString,
-        /// The format.
-        format: String,
-        /// Those that it has.
-        known: String,
-    },
-    /// Something is imported into a disk whose size is given.
-    #[error("{file},import-from=…: write STORAGE:0; the size is that of what is imported")]
-    ImportSize {
-        /// The file.
-        file: BString,
-    },
-    /// What is imported must be described.
-    #[error("importing into this drive needs {keys}: what is imported does not tell")]
-    ImportNeeds {
-        /// The missing sub-options.
-        keys: &'static str,
-    },
-    /// What is imported belongs to a guest of another node.
-    #[error("{volume} belongs to guest {owner} on node {node}; import it there, or from a copy")]
-    ImportFromNode {
-        /// The source.
-        volume: BString,
-        /// Its owner.
-        owner: VmId,
-        /// The node.
-        node: String,
-    },
-    /// There can be only one cloud-init drive.
-    #[error("{other} is a cloud-init drive already ({file}); remove it first")]
-    SecondCloudInit {
-        /// The other drive.
-        other: DriveId,
-        /// Its volume.
-        file: BString,
-    },
-    /// The firmware of this VM keeps no variables.
-    #[error(
-        "the firmware of a VM whose memory is encrypted this way, or of this architecture, has no EFI disk"
-    )]
-    NoVariables,
-    /// Copying what is imported failed.
-    #[error(transparent)]
-    Copy(#[from] DiskCopyError),
-    /// The new volume could not become a base volume.
-    #[error(
-        "cannot make the new volume {volume} of the template a base volume: {source}; {volume} is left, free it by hand"
-    )]
-    Base {
-        /// The volume, which is left behind.
-        volume: BString,
-        /// Why.
-        source: Box<WorldError>,
-    },
-    /// A storage failed.
-    #[error(transparent)]
-    World(#[from] WorldError),
-}
-
-impl From<ValueError> for NewDiskError {
-    fn from(error: ValueError) -> Self {
-        NewDiskError::Value(Box::new(error))
-    }
-}
-
-/// Why a volume or path cannot be used by a drive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Misuse {
-    /// Its storage is not configured, or does not take the name.
-    Unknown,
-    /// It is neither a disk image nor a CD image.
-    Content(VolumeType),
-    /// A CD image in a disk.
-    IsoAsDisk,
-    /// The option `format` names another format than the volume's.
-    Format {
-        /// The volume's.
-        actual: String,
-        /// The option's.
-        wanted: &'static str,
-    },
-    /// It does not exist, or has no size.
-    Empty,
-    /// A cloud-init image is made, not imported.
-    CloudInit,
-    /// It is a virtual appliance as a whole.
-    Appliance,
-}
-
-impl fmt::Display for Misuse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Misuse::Unknown => f.write_str("its storage is not configured, or knows no such name"),
-            Misuse::Content(content) => write!(f, "a volume of content '{content}' is no disk"),
-            Misuse::IsoAsDisk => f.write_str("a CD image needs media=cdrom"),
-            Misuse::Format { actual, wanted } => {
-                write!(f, "its format is {actual}, not {wanted}; leave format out")
-            }
-            Misuse::Empty => f.write_str("it does not exist, or its size is 0 or unknown"),
-            Misuse::CloudInit => {
-                f.write_str("a cloud-init image is not imported; write STORAGE:cloudinit for a new one")
-            }
-            Misuse::Appliance => {
-                f.write_str("a virtual appliance is no disk; name a disk in it: STORAGE:import/NAME.ova/DISK")
-            }
-        }
-    }
-}
 
 /// What the file of a drive asks for.
 enum Form<'v> {
@@ -397,134 +249,6 @@ impl<'a> NewDisks<'a> {
         Ok((Made { volume, size: actual / 1024 * 1024, becomes_base: true }, has_ca))
     }
 
-    /// A new volume with the content of another one, or of a file.
-    fn import(
-        &mut self,
-        id: DriveId,
-        drive: &Drive<'_>,
-        source: &BStr,
-        storage: &str,
-        main: &VmSection<'_>,
-    ) -> Result<Made, NewDiskError> {
-        match id.bus {
-            Bus::Efidisk if drive.efitype.is_none() || drive.pre_enrolled_keys.is_none() => {
-                return Err(NewDiskError::ImportNeeds { keys: "efitype and pre-enrolled-keys" });
-            }
-            Bus::Tpmstate if drive.version.is_none() => {
-                return Err(NewDiskError::ImportNeeds { keys: "version" });
-            }
-            _ => {}
-        }
-        let target = self.target(storage)?;
-        if source.starts_with(b"/") {
-            return self.import_file(drive, source, target, None);
-        }
-        self.import_volume(id, drive, source, target, main)
-    }
-
-    /// Imports something that belongs to nobody; in the format `preferred` if the option names none and the storage has
-    /// it.
-    fn import_file(
-        &mut self,
-        drive: &Drive<'_>,
-        source: &BStr,
-        target: &Storage,
-        preferred: Option<ImageFormat>,
-    ) -> Result<Made, NewDiskError> {
-        let volumes = self.node.volumes;
-        let (size, _) = volumes.size(source)?;
-        if size == 0 {
-            return Err(NewDiskError::Use { file: source.to_owned(), reason: Misuse::Empty });
-        }
-        let wanted = drive.format.and_then(image_format).or(preferred);
-        let format = wanted.filter(|wanted| target.formats().contains(wanted));
-        let format = format.unwrap_or(target.default_format());
-        #[expect(clippy::cast_precision_loss, reason = "disks are far smaller than 2^53 bytes")]
-        let volume = self.allocate(target, format, None, size as f64 / 1024.0)?;
-        let sparse = disk::can(self.node, volume.as_bstr(), Feature::SparseInit, None);
-        let options = CopyOptions { bwlimit: self.bwlimit, sparse, limit: None };
-        volumes.copy(source, None, volume.as_bstr(), options)?;
-        let (size, _) = volumes.size(volume.as_bstr())?;
-        Ok(Made { volume, size, becomes_base: true })
-    }
-
-    fn import_volume(
-        &mut self,
-        id: DriveId,
-        drive: &Drive<'_>,
-        source: &BStr,
-        target: &Storage,
-        main: &VmSection<'_>,
-    ) -> Result<Made, NewDiskError> {
-        let misuse = |reason| Err(NewDiskError::Use { file: source.to_owned(), reason });
-        let Some(volume) = disk::volume(self.node, source) else { return misuse(Misuse::Unknown) };
-        match volume.vtype {
-            VolumeType::Images | VolumeType::Import => {}
-            other => return misuse(Misuse::Content(other)),
-        }
-        let member = match volume.format {
-            VolumeFormat::Image(_) => None,
-            VolumeFormat::OvaMember(format) => Some(format),
-            _ => return misuse(Misuse::Appliance),
-        };
-        if is_cloudinit_volume(source) {
-            return misuse(Misuse::CloudInit);
-        }
-        self.node.volumes.activate_storage(volume.storage().id())?;
-        if self.node.volumes.size(source)?.0 == 0 {
-            return misuse(Misuse::Empty);
-        }
-        if let Some(format) = member {
-            return Ok(Made {
-                becomes_base: false,
-                ..self.import_file(drive, source, target, Some(format))?
-            });
-        }
-        let origin = self.origin(source)?;
-        let copy = DiskCopy {
-            node: self.node,
-            source: origin.owner.unwrap_or(self.vmid),
-            section: main,
-            snapshot: None,
-            owner: self.vmid,
-            storage: Some(target.id()),
-            format: drive.format.and_then(image_format),
-            bwlimit: self.bwlimit,
-            switch: false,
-        };
-        let from = Drive { file: source, ..*drive };
-        copy.check(id, &from)?;
-        let (volume, size) = copy.run_from(origin.live, id, &from)?;
-        self.made.push(volume.clone());
-        Ok(Made { volume, size, becomes_base: false })
-    }
-
-    /// Whose the source is; its owner is locked for as long as this value lives.
-    fn origin(&self, source: &BStr) -> Result<Origin, NewDiskError> {
-        let mut origin = Origin { owner: None, live: None, _guard: None };
-        let Some(owner) = disk::owner(self.node, source) else { return Ok(origin) };
-        let Some((entry, text)) = self.node.configs.read(owner)? else { return Ok(origin) };
-        if entry.node != self.node.configs.node() {
-            let (volume, node) = (source.to_owned(), entry.node);
-            return Err(NewDiskError::ImportFromNode { volume, owner, node });
-        }
-        if entry.kind != GuestKind::Qemu {
-            return Ok(origin);
-        }
-        let is_running = self.node.machines.is_running(owner);
-        let mode = if is_running { LockMode::Exclusive } else { LockMode::Shared };
-        origin._guard = Some(self.node.configs.lock(owner, mode, PATIENCE)?);
-        origin.owner = Some(owner);
-        if is_running {
-            let (config, _) = VmConfig::parse(&text);
-            let path = disk::path(self.node, source);
-            let mut drives = config.main.drives().filter(|(_, drive)| !drive.is_cdrom());
-            let used = drives.find(|(_, drive)| disk::path(self.node, drive.file) == path);
-            origin.live = used.map(|(id, _)| id);
-        }
-        Ok(origin)
-    }
-
     /// Turns a volume into a base volume if it should be one.
     fn settle(&mut self, volume: BString, as_base: bool) -> Result<BString, NewDiskError> {
         if !as_base {
@@ -572,15 +296,6 @@ struct Made {
     size: u64,
     /// On a template it becomes a base volume.
     becomes_base: bool,
-}
-
-/// Whose volume is imported.
-struct Origin {
-    /// The VM.
-    owner: Option<VmId>,
-    /// Its drive, if it runs.
-    live: Option<DriveId>,
-    _guard: Option<Box<dyn LockGuard>>,
 }
 
 fn image_format(format: vm::ImageFormat) -> Option<ImageFormat> {
