@@ -52,17 +52,18 @@
 //!
 //! [`qmp`] is a small client for the protocol that a running QEMU is controlled by, [`agent`] one for the agent in a
 //! guest. [`emulator`] asks an installed one which machine types and CPU models it has, to warn of command lines that it
-//! would refuse. [`cloudinit`] makes the files and images
-//! from which a guest configures itself at its first boot.
+//! would refuse. [`cloudinit`] makes the files and images from which a guest configures itself at its first boot.
 //!
 //! # Operations on guests
 //!
 //! [`create`], [`update`], [`pending`], [`hotplug`], [`resize`], [`disk_import`], [`disk_move`], [`template`], [`clone`],
-//! [`snapshot`], [`rescan`], [`unlock`] and [`destroy`] change configurations and volumes as the reference does, step by step. They see the world through [`node::Node`]:
-//! configurations, volumes, running machines, and chance. [`node::DirectoryStore`] and [`node::StoredVolumes`] are the
-//! real ones; [`node::Rehearsal`] lets the same operation run without changing anything and says what it would do. Each module
-//! names the places where the order of the reference's steps can lose or leak something. [`power`] starts and stops VMs,
-//! and looks at those that run.
+//! [`snapshot`], [`rescan`], [`relocation`], [`unlock`] and [`destroy`] change configurations and volumes as the reference
+//! does, step by step. [`power`] starts and stops VMs, and looks at those that run. Each module names the places where the
+//! order of the reference's steps can lose or leak something.
+//!
+//! They see the world through [`node::Node`]: configurations, volumes, running machines, and chance.
+//! [`node::DirectoryStore`] and [`node::StoredVolumes`] are the real ones; [`node::Rehearsal`] lets the same operation run
+//! without changing anything and says what it would do.
 
 pub mod agent;
 mod argument;
