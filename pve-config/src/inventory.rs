@@ -116,9 +116,12 @@ impl<'f> Inventory<'f> {
         context: &Context<'_>,
     ) -> Self {
         let files: Vec<(P, &'f [u8])> = files.into_iter().collect();
-        let relative = |path: &P| -> BString { path.as_ref().trim_start_with(|c| c == '/').into() };
+        let files: Vec<(&[u8], &'f [u8])> = files
+            .iter()
+            .map(|(path, content)| (path.as_ref().trim_start_with(|c| c == '/'), *content))
+            .collect();
         let file = |wanted: &str| -> Option<&'f [u8]> {
-            files.iter().find(|(path, _)| relative(path) == wanted).map(|(_, content)| *content)
+            files.iter().find(|(path, _)| *path == wanted.as_bytes()).map(|(_, content)| *content)
         };
         let text = |wanted: &str| file(wanted).unwrap_or_default();
         let models = CustomModels::parse(text(CustomModels::PATH), context);
@@ -127,11 +130,10 @@ impl<'f> Inventory<'f> {
         let mut nodes = BTreeSet::new();
         let mut guests = Vec::new();
         for (path, content) in &files {
-            let path = relative(path);
-            if let Some((node, rest)) = node_path(&path) {
+            if let Some((node, rest)) = node_path(path) {
                 nodes.insert(BString::from(node));
                 if let Some((kind, vmid)) = guest_file(rest) {
-                    guests.push(Guest::read(kind, vmid, node, &path, content, &context));
+                    guests.push(Guest::read(kind, vmid, node, path, content, &context));
                 }
             }
         }
