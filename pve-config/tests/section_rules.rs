@@ -396,18 +396,11 @@ fn storage_values() {
 #[test]
 fn storage_paths() {
     let path = |path: &str| rewritten(&format!("dir: dd\n\tpath {path}\n"));
-    for (from, to) in [
-        ("/", "/"),
-        ("//", "/"),
-        ("/a/./b/", "/a/b"),
-        ("/../a/../b", "/a/../b"),
-        ("/a@b-c_d.e", "/a@b-c_d.e"),
-    ] {
-        if from == "/" {
-            // the rule wants something behind the slash
-            assert!(path(from).is_err());
-            continue;
-        }
+    // the rule wants something behind the slash
+    assert!(path("/").is_err());
+    for (from, to) in
+        [("//", "/"), ("/a/./b/", "/a/b"), ("/../a/../b", "/a/../b"), ("/a@b-c_d.e", "/a@b-c_d.e")]
+    {
         assert_eq!(
             path(from).unwrap(),
             format!("dir: dd\n\tpath {to}\n\tcontent images,rootdir\n\n+local\n")
