@@ -4,6 +4,10 @@
 //! Both are section files. They are read as they stand: a property that is not known here is kept, and can be asked for.
 //! To change one and leave all other bytes alone use [`section::Document`](crate::section::Document).
 //!
+//! How sections are written, and the form of a replication job's id, are those of the reference (spec: section-config;
+//! formats, "Access control, HA, replication"). Names and meanings of the properties are those of the public manual pages
+//! `vzdump(1)` and `pvesr(1)`: no recorded case has them, so they were not checked against the reference.
+//!
 //! ```
 //! use pve_config::job::{Jobs, ReplicationJobs, Selection};
 //!
@@ -17,14 +21,13 @@
 //!
 //! let replication = ReplicationJobs::parse(b"local: 100-0\n\ttarget pve2\n\trate 10\n");
 //! let job = replication.of_guest(100).next().unwrap();
-//! assert_eq!((job.target(), job.schedule()), (Some("pve2".into()), "*/15".into()));
+//! assert_eq!((job.target(), job.section.text("rate")), (Some("pve2".into()), Some("10".into())));
 //! ```
 
 use bstr::{BStr, ByteSlice};
 
-use crate::cluster::PruneBackups;
-use crate::format::split_list;
-use crate::section::{Outline, RawSection};
+use crate::format::{Context, Scalar, split_list};
+use crate::section::{GuestIndex, Outline, RawSection};
 
 /// What `jobs.cfg` says.
 #[derive(Debug, Clone, Default)]
@@ -39,12 +42,12 @@ impl<'a> Jobs<'a> {
     /// Reads a text; nothing in it is fatal.
     #[must_use]
     pub fn parse(text: &'a [u8]) -> Self {
-        Jobs { outline: Outline::parse(text) }
+        Jobs { outline: Outline::parse(text).effective() }
     }
 
     /// Every job that counts, in file order, of whatever type (`vzdump`, `realm-sync` …), disabled ones included.
     pub fn jobs(&self) -> impl Iterator<Item = Job<'a, '_>> {
-        self.outline.effective().map(|section| Job { section })
+        self.outline.sections().map(|section| Job { section })
     }
 
     /// The backup jobs.
@@ -62,16 +65,11 @@ impl<'a> Jobs<'a> {
 /// Something that is done by the clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Job<'a, 'o> {
-    section: RawSection<'a, 'o>,
+    /// The section as it stands in the file.
+    pub section: RawSection<'a, 'o>,
 }
 
-impl<'a, 'o> Job<'a, 'o> {
-    /// The section as it stands in the file.
-    #[must_use]
-    pub fn section(&self) -> RawSection<'a, 'o> {
-        self.section
-    }
-
+impl<'a> Job<'a, '_> {
     /// Its id.
     #[must_use]
     pub fn id(&self) -> &'a BStr {
@@ -84,12 +82,6 @@ impl<'a, 'o> Job<'a, 'o> {
         self.section.switch("enabled").unwrap_or(true)
     }
 
-    /// When it is done: a calendar event.
-    #[must_use]
-    pub fn schedule(&self) -> Option<&'a BStr> {
-        self.section.text("schedule")
-    }
-
     /// Of a backup: the storage that takes it.
     #[must_use]
     pub fn storage(&self) -> Option<&'a BStr> {
@@ -100,12 +92,6 @@ impl<'a, 'o> Job<'a, 'o> {
     #[must_use]
     pub fn node(&self) -> Option<&'a BStr> {
         self.section.text("node")
-    }
-
-    /// Of a backup: which older ones are kept, if the job says so in a way that can be read.
-    #[must_use]
-    pub fn retention(&self) -> Option<PruneBackups<'a>> {
-        PruneBackups::parse(self.section.text("prune-backups")?).ok()
     }
 
     /// Of a backup: which guests are backed up.
@@ -153,8 +139,7 @@ impl Selection<'_> {
 #[derive(Debug, Clone, Default)]
 pub struct ReplicationJobs<'a> {
     outline: Outline<'a>,
-    /// Guests with the places of their jobs, sorted by guest.
-    guests: Vec<(u32, usize)>,
+    guests: GuestIndex,
 }
 
 impl<'a> ReplicationJobs<'a> {
@@ -164,40 +149,30 @@ impl<'a> ReplicationJobs<'a> {
     /// Reads a text; nothing in it is fatal.
     #[must_use]
     pub fn parse(text: &'a [u8]) -> Self {
-        let outline = Outline::parse(text);
-        let vmid = |at: usize| ReplicationJob { section: outline.section_at(at)? }.vmid();
-        let places = outline.effective_places().into_iter();
-        let mut guests: Vec<_> = places.filter_map(|at| Some((vmid(at)?, at))).collect();
-        guests.sort_unstable();
+        let outline = Outline::parse(text).effective();
+        let guests = GuestIndex::new(&outline, |section| ReplicationJob { section }.vmid());
         ReplicationJobs { outline, guests }
     }
 
     /// Every job that counts, in file order, disabled ones included.
     pub fn jobs(&self) -> impl Iterator<Item = ReplicationJob<'a, '_>> {
-        self.outline.effective().map(|section| ReplicationJob { section })
+        self.outline.sections().map(|section| ReplicationJob { section })
     }
 
     /// The jobs of a guest.
     pub fn of_guest(&self, vmid: u32) -> impl Iterator<Item = ReplicationJob<'a, '_>> {
-        let first = self.guests.partition_point(|(guest, _)| *guest < vmid);
-        let of_guest = self.guests.iter().skip(first).take_while(move |(guest, _)| *guest == vmid);
-        of_guest.filter_map(|(_, at)| Some(ReplicationJob { section: self.outline.section_at(*at)? }))
+        self.guests.sections(&self.outline, vmid).map(|section| ReplicationJob { section })
     }
 }
 
 /// The copying of a guest's volumes to another node.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplicationJob<'a, 'o> {
-    section: RawSection<'a, 'o>,
+    /// The section as it stands in the file.
+    pub section: RawSection<'a, 'o>,
 }
 
-impl<'a, 'o> ReplicationJob<'a, 'o> {
-    /// The section as it stands in the file.
-    #[must_use]
-    pub fn section(&self) -> RawSection<'a, 'o> {
-        self.section
-    }
-
+impl<'a> ReplicationJob<'a, '_> {
     /// Its id: `VMID-NUMBER`.
     #[must_use]
     pub fn id(&self) -> &'a BStr {
@@ -207,10 +182,9 @@ impl<'a, 'o> ReplicationJob<'a, 'o> {
     /// The guest; `None` if the id is not of the form `VMID-NUMBER` (spec: formats, "Access control, HA, replication").
     #[must_use]
     pub fn vmid(&self) -> Option<u32> {
-        let (vmid, number) = self.section.id.split_once_str("-")?;
-        let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-        let vmid = vmid.to_str().ok().filter(|vmid| is_number(vmid.as_bytes()) && is_number(number))?;
-        vmid.parse().ok().filter(|vmid| *vmid >= 100)
+        let is_id = Scalar::ReplicationJobId.accepts(self.section.id, &Context::default());
+        let (vmid, _) = self.section.id.split_once_str("-").filter(|_| is_id)?;
+        vmid.to_str().ok()?.parse().ok()
     }
 
     /// The node that gets the copies.
@@ -219,22 +193,10 @@ impl<'a, 'o> ReplicationJob<'a, 'o> {
         self.section.text("target")
     }
 
-    /// When it is done: a calendar event; `*/15` if the file does not say.
-    #[must_use]
-    pub fn schedule(&self) -> &'a BStr {
-        self.section.text("schedule").unwrap_or(BStr::new("*/15"))
-    }
-
     /// Whether it is switched off.
     #[must_use]
     pub fn is_disabled(&self) -> bool {
         self.section.switch("disable").unwrap_or(false)
-    }
-
-    /// Whether the job is to go, and with it (`full`) the copies.
-    #[must_use]
-    pub fn is_being_removed(&self) -> bool {
-        self.section.text("remove_job").is_some()
     }
 }
 
@@ -246,7 +208,7 @@ mod tests {
     fn jobs_say_whom_they_back_up() {
         let jobs = Jobs::parse(
             b"vzdump: a\n\tvmid 100,101;102 x\n\nvzdump: b\n\tpool p\n\nvzdump: c\n\tenabled 0\n\nrealm-sync: d\n\
-            \nvzdump: e\n\tall 1\n\tprune-backups keep-last=x\n",
+            \nvzdump: e\n\tall 1\n",
         );
         let selections: Vec<_> = jobs.backups().map(|job| job.selection()).collect();
         assert_eq!(
@@ -261,7 +223,6 @@ mod tests {
         let ids: Vec<_> = jobs.backups_of(101).map(|job| job.id().to_string()).collect();
         assert_eq!(ids, ["a", "e"]);
         assert_eq!((jobs.jobs().count(), jobs.backups_of(7).count()), (5, 1));
-        assert!(jobs.backups().all(|job| job.retention().is_none()));
     }
 
     #[test]
@@ -277,11 +238,11 @@ mod tests {
             ("+100-0", None),
             ("100-0-0", None),
         ] {
-            let text = format!("local: {id}\n\tdisable\n\tremove_job full\n");
+            let text = format!("local: {id}\n\tdisable\n");
             let jobs = ReplicationJobs::parse(text.as_bytes());
             let job = jobs.jobs().next().unwrap();
             assert_eq!(job.vmid(), vmid, "{id}");
-            assert!(job.is_disabled() && job.is_being_removed() && job.target().is_none());
+            assert!(job.is_disabled() && job.target().is_none());
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::Inventory;
 use crate::guest::GuestKind;
-use crate::ha::{HaGroups, HaResources, HaRules, RuleKind};
+use crate::ha::{HaGroups, HaResources, HaRules};
 use crate::job::{Jobs, ReplicationJobs, Selection};
 use crate::section::RawSection;
 
@@ -129,8 +129,8 @@ impl Inventory<'_> {
     pub fn loose_ends(&self) -> Vec<LooseEnd> {
         let mut found = Found { cluster: self, ends: Vec::new() };
         for resource in self.ha_resources.resources() {
-            let at = (HaResources::PATH, resource.section());
-            let wanted = if resource.section().kind == "ct" { GuestKind::Lxc } else { GuestKind::Qemu };
+            let at = (HaResources::PATH, resource.section);
+            let wanted = if resource.section.kind == "ct" { GuestKind::Lxc } else { GuestKind::Qemu };
             if let Some(vmid) = resource.vmid() {
                 found.guest(at, vmid, Some(wanted));
             }
@@ -141,21 +141,19 @@ impl Inventory<'_> {
         let resources: HashSet<BString> =
             self.ha_resources.resources().map(|resource| resource.id().into()).collect();
         for rule in self.ha_rules.rules() {
-            let at = (HaRules::PATH, rule.section());
+            let at = (HaRules::PATH, rule.section);
             for id in rule.resources() {
                 if !resources.contains(id) {
                     found.add(at, LooseReason::NoResource { resource: id.to_owned() });
                 }
             }
-            if let Some(RuleKind::NodeAffinity { nodes, .. }) = rule.kind() {
-                nodes.iter().for_each(|node| found.node(at, node.name));
-            }
+            rule.nodes().for_each(|node| found.node(at, node));
         }
         for group in self.ha_groups.groups() {
-            group.nodes().for_each(|node| found.node((HaGroups::PATH, group.section()), node.name));
+            group.nodes().for_each(|node| found.node((HaGroups::PATH, group.section), node));
         }
         for job in self.jobs.backups() {
-            let at = (Jobs::PATH, job.section());
+            let at = (Jobs::PATH, job.section);
             if let Selection::Guests(guests) = job.selection() {
                 guests.iter().for_each(|vmid| found.guest(at, *vmid, None));
             }
@@ -167,7 +165,7 @@ impl Inventory<'_> {
             }
         }
         for job in self.replication.jobs() {
-            let at = (ReplicationJobs::PATH, job.section());
+            let at = (ReplicationJobs::PATH, job.section);
             match job.vmid() {
                 Some(vmid) => found.guest(at, vmid, None),
                 None => found.add(at, LooseReason::JobId),

@@ -77,6 +77,7 @@
 
 mod document;
 mod format;
+mod guest_index;
 mod key_table;
 mod line;
 mod number;
@@ -90,6 +91,7 @@ mod write;
 
 pub use document::{Document, EditError, SectionText};
 pub use format::{Dialect, Place, PlainDialect, SectionFormat};
+pub(crate) use guest_index::GuestIndex;
 pub use line::{Event, HeaderSyntax, Lexer, Line, is_space};
 pub use number::Number;
 pub use outline::{Outline, RawProperty, RawSection};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The sections of a text as they stand, borrowed, without any schema.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use bstr::BStr;
 use foldhash::fast::RandomState;
@@ -82,8 +82,8 @@ struct Header<'a> {
     kind: &'a BStr,
     id: &'a BStr,
     line: usize,
-    /// Where the properties of this section begin.
-    first: usize,
+    /// Where the properties of this section are.
+    properties: (usize, usize),
 }
 
 impl<'a> Outline<'a> {
@@ -102,13 +102,36 @@ impl<'a> Outline<'a> {
             match event {
                 Event::Property { key, value } => outline.properties.push(RawProperty { key, value }),
                 Event::Header { kind, id } => {
+                    outline.end_section();
                     let first = outline.properties.len();
-                    outline.headers.push(Header { kind, id, line: lexer.number(), first });
+                    outline.headers.push(Header {
+                        kind,
+                        id,
+                        line: lexer.number(),
+                        properties: (first, first),
+                    });
                 }
                 Event::Blank | Event::Comment | Event::Invalid => {}
             }
         }
+        outline.end_section();
         outline
+    }
+
+    fn end_section(&mut self) {
+        if let Some(header) = self.headers.last_mut() {
+            header.properties.1 = self.properties.len();
+        }
+    }
+
+    /// The sections that count for the reference: of those with the same id, the last.
+    #[must_use]
+    pub fn effective(mut self) -> Self {
+        let mut seen: HashSet<&BStr, RandomState> = HashSet::default();
+        self.headers.reverse();
+        self.headers.retain(|header| seen.insert(header.id));
+        self.headers.reverse();
+        self
     }
 
     /// Number of sections.
@@ -128,23 +151,10 @@ impl<'a> Outline<'a> {
         (0..self.len()).filter_map(|at| self.section_at(at))
     }
 
-    /// The sections that count for the reference, in file order: of those with the same id, the last.
-    pub fn effective(&self) -> impl Iterator<Item = RawSection<'a, '_>> {
-        self.effective_places().into_iter().filter_map(|at| self.section_at(at))
-    }
-
-    /// Places of the sections that count among all.
-    pub(crate) fn effective_places(&self) -> Vec<usize> {
-        let last: HashMap<&BStr, usize, RandomState> =
-            self.headers.iter().enumerate().map(|(at, header)| (header.id, at)).collect();
-        let counts = |(at, header): &(usize, &Header<'a>)| last.get(header.id) == Some(at);
-        self.headers.iter().enumerate().filter(counts).map(|(at, _)| at).collect()
-    }
-
     pub(crate) fn section_at(&self, at: usize) -> Option<RawSection<'a, '_>> {
         let header = self.headers.get(at)?;
-        let end = self.headers.get(at + 1).map_or(self.properties.len(), |next| next.first);
-        let properties = self.properties.get(header.first..end).unwrap_or_default();
+        let (first, end) = header.properties;
+        let properties = self.properties.get(first..end).unwrap_or_default();
         Some(RawSection { kind: header.kind, id: header.id, line: header.line, properties })
     }
 }
@@ -161,8 +171,9 @@ mod tests {
         assert_eq!(sections[0].properties.len(), 2);
         assert_eq!(sections[0].get("k"), Some(Some("1".into())));
         assert_eq!((sections[1].kind, sections[1].line, sections[1].get("k")), ("b".into(), 8, None));
-        let effective: Vec<_> = outline.effective().map(|section| section.line).collect();
-        assert_eq!(effective, [8]);
+        let effective = outline.effective();
+        let lines: Vec<_> = effective.sections().map(|section| section.line).collect();
+        assert_eq!(lines, [8]);
     }
 
     #[test]
