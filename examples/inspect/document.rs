@@ -80,7 +80,7 @@ fn guest(cluster: &Inventory<'_>, guest: &Guest<'_>) -> Value {
             "state": resource.state(),
             "group": resource.group().map(|group| group.to_str_lossy()),
         })),
-        "backup-jobs": cluster.jobs.backups_of(guest.vmid).map(|job| job.id().to_str_lossy()).collect::<Vec<_>>(),
+        "backup-jobs": cluster.jobs.backups_of(guest.vmid, &guest.node).map(|job| job.id().to_str_lossy()).collect::<Vec<_>>(),
         "replicated-to": cluster.replication.of_guest(guest.vmid).filter_map(|job| Some(job.target()?.to_str_lossy())).collect::<Vec<_>>(),
         "diagnostics": diagnostics,
     })

@@ -230,7 +230,8 @@ fn remarks(cluster: &Inventory<'_>, guest: &Guest<'_>) -> String {
     }
     let jobs = cluster.replication.of_guest(guest.vmid).filter(|job| !job.is_disabled());
     remarks.extend(jobs.filter_map(|job| Some(format!("replicated to {}", job.target()?))));
-    let backups: Vec<_> = cluster.jobs.backups_of(guest.vmid).map(|job| job.id().to_string()).collect();
+    let backups: Vec<_> =
+        cluster.jobs.backups_of(guest.vmid, &guest.node).map(|job| job.id().to_string()).collect();
     if !backups.is_empty() {
         remarks.push(format!("backed up by {}", backups.join(", ")));
     }

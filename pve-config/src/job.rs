@@ -16,8 +16,8 @@
 //! let nightly = jobs.backups().next().unwrap();
 //! assert_eq!(nightly.storage(), Some("pbs".into()));
 //! assert_eq!(nightly.selection(), Selection::AllBut(vec![105]));
-//! assert_eq!(jobs.backups_of(100).count(), 1);
-//! assert_eq!(jobs.backups_of(105).count(), 0);
+//! assert_eq!(jobs.backups_of(100, b"pve1").count(), 1);
+//! assert_eq!(jobs.backups_of(105, b"pve1").count(), 0);
 //!
 //! let replication = ReplicationJobs::parse(b"local: 100-0\n\ttarget pve2\n\trate 10\n");
 //! let job = replication.of_guest(100).next().unwrap();
@@ -55,10 +55,14 @@ impl<'a> Jobs<'a> {
         self.jobs().filter(|job| job.section.kind == "vzdump")
     }
 
-    /// The backup jobs that are enabled and take this guest along. Which guests are in a pool is not known here, so jobs of
-    /// a pool are not among them.
-    pub fn backups_of(&self, vmid: u32) -> impl Iterator<Item = Job<'a, '_>> {
-        self.backups().filter(move |job| job.is_enabled() && job.selection().contains(vmid) == Some(true))
+    /// The backup jobs that are enabled and take this guest along, which is on `node`. Which guests are in a pool is not
+    /// known here, so jobs of a pool are not among them.
+    pub fn backups_of(&self, vmid: u32, node: &[u8]) -> impl Iterator<Item = Job<'a, '_>> {
+        self.backups().filter(move |job| {
+            job.is_enabled()
+                && job.node().is_none_or(|only| only == node)
+                && job.selection().contains(vmid) == Some(true)
+        })
     }
 }
 
@@ -208,7 +212,7 @@ mod tests {
     fn jobs_say_whom_they_back_up() {
         let jobs = Jobs::parse(
             b"vzdump: a\n\tvmid 100,101;102 x\n\nvzdump: b\n\tpool p\n\nvzdump: c\n\tenabled 0\n\nrealm-sync: d\n\
-            \nvzdump: e\n\tall 1\n",
+            \nvzdump: e\n\tall 1\n\tnode n\n",
         );
         let selections: Vec<_> = jobs.backups().map(|job| job.selection()).collect();
         assert_eq!(
@@ -220,9 +224,11 @@ mod tests {
                 Selection::AllBut(vec![]),
             ]
         );
-        let ids: Vec<_> = jobs.backups_of(101).map(|job| job.id().to_string()).collect();
+        let ids: Vec<_> = jobs.backups_of(101, b"n").map(|job| job.id().to_string()).collect();
         assert_eq!(ids, ["a", "e"]);
-        assert_eq!((jobs.jobs().count(), jobs.backups_of(7).count()), (5, 1));
+        // e is done on its node alone
+        assert_eq!(jobs.backups_of(101, b"m").count(), 1);
+        assert_eq!((jobs.jobs().count(), jobs.backups_of(7, b"n").count()), (5, 1));
     }
 
     #[test]
