@@ -58,6 +58,7 @@ fn network(cluster: &Inventory<'_>, node: &NodeNetwork<'_>) -> Value {
 
 fn guest(cluster: &Inventory<'_>, guest: &Guest<'_>) -> Value {
     let diagnostics: &[Diagnostic] = &guest.diagnostics;
+    let replicas = cluster.replication.of_guest(guest.vmid).filter(|job| !job.is_disabled());
     json!({
         "vmid": guest.vmid,
         "node": guest.node.to_str_lossy(),
@@ -81,7 +82,7 @@ fn guest(cluster: &Inventory<'_>, guest: &Guest<'_>) -> Value {
             "group": resource.group().map(|group| group.to_str_lossy()),
         })),
         "backup-jobs": cluster.jobs.backups_of(guest.vmid, &guest.node).map(|job| job.id().to_str_lossy()).collect::<Vec<_>>(),
-        "replicated-to": cluster.replication.of_guest(guest.vmid).filter_map(|job| Some(job.target()?.to_str_lossy())).collect::<Vec<_>>(),
+        "replicated-to": replicas.filter_map(|job| Some(job.target()?.to_str_lossy())).collect::<Vec<_>>(),
         "diagnostics": diagnostics,
     })
 }
