@@ -391,9 +391,8 @@ fn findings(
     }
     for guest in &cluster.guests {
         let path = guest.path.to_str_lossy();
-        let content = source.listing.file(&guest.path).unwrap_or_default();
         for finding in &guest.diagnostics {
-            writeln!(out, "{}", excerpt::render(&path, content, finding))?;
+            writeln!(out, "{}", excerpt::render(&path, guest.text, finding))?;
             count += 1;
         }
     }
