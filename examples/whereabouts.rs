@@ -10,6 +10,9 @@ pub const MOUNTED: &str = "/etc/pve";
 /// Its database.
 pub const DATABASE: &str = "/var/lib/pve-cluster/config.db";
 
+/// The database of a cluster of three nodes, as the daemon of a real one wrote it, with the mistakes that people make.
+pub const SAMPLE: &[u8] = include_bytes!("sample/config.db");
+
 /// The configurations of a cluster: those asked for, or those of this machine.
 ///
 /// # Errors

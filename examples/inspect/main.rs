@@ -14,15 +14,14 @@ use std::process::ExitCode;
 
 use bstr::{BString, ByteSlice};
 use clap::Parser;
-use pve_cfs::{Database, Source};
+use examples::whereabouts::SAMPLE;
+use pve_cfs::Source;
 use pve_config::format::Context;
 use pve_config::inventory::Inventory;
 
 use crate::network::NodeNetwork;
 
-/// A cluster of three nodes, as the daemon of a real one wrote it, with the mistakes that people make.
-const SAMPLE: &[u8] = include_bytes!("../sample/config.db");
-/// The network of one of its nodes, which is no part of the database.
+/// The network of a node of the sample, which is no part of the database.
 const SAMPLE_NETWORK: &[u8] = include_bytes!("../sample/alpha.interfaces");
 /// The time zones that this machine knows, one a line in the third column.
 const ZONE_TAB: &str = "/usr/share/zoneinfo/zone.tab";
@@ -81,10 +80,7 @@ fn is_broken_pipe(error: &std::io::Error) -> bool {
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let source = match &args.path {
         Some(path) => Source::read(path)?,
-        None => {
-            let name = Path::new("(sample)");
-            Source::of_database(name, &Database::from_bytes(name, SAMPLE.to_vec())?.0)
-        }
+        None => Source::from_bytes(Path::new("(sample)"), SAMPLE.to_vec())?,
     };
     let zones = time_zones();
     let context = Context::default().with_time_zones(&zones);

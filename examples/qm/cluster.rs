@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use examples::whereabouts::SAMPLE;
 use pve_cfs::Database;
 use pve_volid::VmId;
 
@@ -26,12 +27,12 @@ pub(crate) struct Machine {
 impl Cluster {
     /// Opens a database or directory, or the sample.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, String> {
-        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("sample/config.db");
-        let path = path.unwrap_or(&sample);
-        if path.is_dir() {
-            return Ok(Cluster::Directory(path.to_owned()));
-        }
-        let (database, findings) = Database::open_read_only(path).map_err(|error| error.to_string())?;
+        let opened = match path {
+            Some(path) if path.is_dir() => return Ok(Cluster::Directory(path.to_owned())),
+            Some(path) => Database::open_read_only(path),
+            None => Database::from_bytes(Path::new("(sample)"), SAMPLE.to_vec()),
+        };
+        let (database, findings) = opened.map_err(|error| error.to_string())?;
         for finding in &findings {
             anstream::eprintln!("{}: {finding}", finding.severity());
         }

@@ -93,8 +93,8 @@ impl Database {
         Self::of_image(path, &image::read(path)?)
     }
 
-    /// As [`Database::open_read_only`], of the bytes of a database file without a write-ahead log; `name` is what
-    /// messages call it.
+    /// As [`Database::open_read_only`], of the bytes of a database file that are all there is, without a write-ahead log;
+    /// `name` is what messages call it.
     ///
     /// # Errors
     /// It is not a database, or has no table with the eight columns.

@@ -139,11 +139,11 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// The image that the bytes of a database file are, without a write-ahead log.
+/// The image that the bytes of a database file are, without a write-ahead log: there is no place where one could be missing.
 pub(crate) fn of_bytes(mut bytes: Vec<u8>) -> Image {
     let file_size = bytes.len() as u64;
-    let (wal_mode, wal) = apply(&mut bytes, &Log::Absent);
-    Image { bytes, file_size, wal_mode, wal, rollback_journal: false }
+    let (wal_mode, _) = apply(&mut bytes, &Log::Absent);
+    Image { bytes, file_size, wal_mode, wal: WalState::Empty, rollback_journal: false }
 }
 
 /// `path` with `suffix` behind its name, as SQLite names the files that belong to a database.

@@ -61,22 +61,28 @@ impl Source {
             let listing = Listing::of_folder(path)?;
             return Ok(Self { origin: Origin::Folder, path: path.to_owned(), listing, findings: Vec::new() });
         }
-        let (database, findings) = Database::open_read_only(path)?;
-        Ok(Self { findings, ..Self::of_database(path, &database) })
+        Ok(Self::of_database(path, Database::open_read_only(path)?))
     }
 
-    /// The files of a database that is open already; `path` is what it is called.
-    #[must_use]
-    pub fn of_database(path: &Path, database: &Database) -> Self {
+    /// The files of a database that is all there is, see [`Database::from_bytes`]; `path` is what it is called.
+    ///
+    /// # Errors
+    /// It is no database.
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, ListingError> {
+        Ok(Self::of_database(path, Database::from_bytes(path, bytes)?))
+    }
+
+    fn of_database(path: &Path, (database, findings): (Database, Vec<Finding>)) -> Self {
         let tree = database.tree();
         let origin = Origin::Database { version: tree.version() };
-        Self { origin, path: path.to_owned(), listing: Listing::of_tree(tree), findings: Vec::new() }
+        Self { origin, path: path.to_owned(), listing: Listing::of_tree(tree), findings }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Store, StoreOptions};
 
     #[test]
     fn places_without_files() {
@@ -86,5 +92,18 @@ mod tests {
         fs::write(dir.path().join("text"), "no database, and more bytes than a header has".repeat(9))
             .unwrap();
         assert!(matches!(Source::read(&dir.path().join("text")), Err(ListingError::Database(_))));
+    }
+
+    #[test]
+    fn only_a_file_can_lack_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.db");
+        drop(Store::open(&path, &StoreOptions::default(), 1_700_000_000).unwrap());
+        let names = |source: Source| -> Vec<_> {
+            source.findings.iter().map(|finding| finding.rule.name()).collect()
+        };
+        assert_eq!(names(Source::read(&path).unwrap()), ["wal-absent"]);
+        let bytes = fs::read(&path).unwrap();
+        assert!(names(Source::from_bytes(Path::new("(sample)"), bytes).unwrap()).is_empty());
     }
 }
