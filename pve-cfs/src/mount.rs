@@ -9,17 +9,18 @@
 //! database, the newest ones first, and never leaves half of one. `fsync` on the mount succeeds without effect. With
 //! [`Synchronous::Full`](crate::store::Synchronous::Full) each change is on the disk before it is acknowledged.
 //!
-//! The tests kill a daemon while programs write, by default for a few seconds; 2200 kills in a row, with `PVE_TEST_KILLS=2200 cargo test
-//! -p pve-cfs --features fuse --test mount what_was`, left each database without a finding, every acknowledged change in it, and none torn.
-//! Sixteen threads that for ten minutes replaced the same four files, read them, and appended to logs (`PVE_TEST_SECONDS=600`, test
-//! `many_writers`) did so 692,048 times; no reader saw a torn file, and no line was missing in the end.
+//! The tests kill a daemon while programs write, by default for a few seconds; 2200 kills in a row, with `PVE_TEST_KILLS=2200
+//! cargo test -p pve-cfs --features fuse --test mount what_was`, left each database without a finding, every acknowledged
+//! change in it, and none torn. Sixteen threads that for ten minutes replaced the same four files, read them, and appended to
+//! logs (`PVE_TEST_SECONDS=600`, test `many_writers`) did so 692,048 times; no reader saw a torn file, and no line was missing
+//! in the end.
 //!
 //! # How fast it is
 //!
-//! `cargo bench -p benches --bench cfs_mount`, as root, measures it: daemon and client on one processor, the database in `/dev/shm`.
-//! The first three columns were taken on another, idle machine and are what is to be reached there; the others in one run on a shared
-//! virtual machine whose FUSE is about half as fast, so only the ratio between its two columns says something. "In memory" is a file
-//! system without rules and database that opens each file by a request.
+//! `cargo bench -p benches --bench cfs_mount`, as root, measures it: daemon and client on one processor, the database in
+//! `/dev/shm`. The first three columns were taken on another, idle machine and are what is to be reached there; the others in
+//! one run on a shared virtual machine whose FUSE is about half as fast, so only the ratio between its two columns says
+//! something. "In memory" is a file system without rules and database that opens each file by a request.
 //!
 //! | | reference | in memory | target | measured | in memory |
 //! |---|---|---|---|---|---|
@@ -36,8 +37,8 @@
 //! | memory with 10,000 files | 22.9 MB | – | 20 MB | 16.3 MB | – |
 //! | SQLite's transaction alone | 7.4 µs | – | – | 11.4 µs | – |
 //!
-//! A replacement by renaming costs 134 µs of processor time here, 1.44 to 1.51 times the file system in memory in different runs, where
-//! 1.45 is demanded: about 33 µs of that are three transactions of SQLite.
+//! A replacement by renaming costs 134 µs of processor time here, 1.44 to 1.51 times the file system in memory in different
+//! runs, where 1.45 is demanded: about 33 µs of that are three transactions of SQLite.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -147,29 +148,36 @@ impl Mount {
         if std::fs::read_dir(path).map_err(failed)?.next().is_some() {
             return Err(MountError::NotEmpty { path: path.to_owned() });
         }
+        let device = mount_device(path, options.read_only).map_err(failed)?;
+        Self::serve(files, path, device, options).map_err(|error| {
+            // the error that led here says more than one of this
+            let _ = umount2(path, MntFlags::MNT_DETACH);
+            failed(error)
+        })
+    }
+
+    /// Answers what the kernel asks through `device`, which is mounted on `path`.
+    fn serve(
+        files: Arc<FileSystem>,
+        path: &Path,
+        device: OwnedFd,
+        options: &MountOptions,
+    ) -> std::io::Result<Self> {
         let (stale, invalidations) = mpsc::channel();
         let shared = Arc::new(Shared::new(files.clone(), stale));
         let mut config = Config::default();
         config.n_threads = Some(options.threads.max(1));
         config.clone_fd = options.threads > 1;
         let projection = Projection::new(shared.clone(), options.caching);
-        let device = mount_device(path, options.read_only).map_err(failed)?;
-        let session = Session::from_fd(projection, device, SessionACL::All, config)
-            .and_then(Session::spawn)
-            .inspect_err(|_| {
-                // the error that led here says more than one of this
-                let _ = umount2(path, MntFlags::MNT_DETACH);
-            })
-            .map_err(failed)?;
-        let device = stat(path).map_err(|error| failed(error.into()))?.st_dev;
+        let session = Session::from_fd(projection, device, SessionACL::All, config)?.spawn()?;
+        let device = stat(path)?.st_dev;
         let notifier = session.notifier();
         let mut invalidator = None;
         if options.caching == Caching::Kernel {
             shared.set_notifier(Some(notifier.clone()));
             let shared = shared.clone();
             let thread = std::thread::Builder::new().name("invalidate".to_owned());
-            invalidator =
-                Some(thread.spawn(move || invalidate(&shared, &notifier, &invalidations)).map_err(failed)?);
+            invalidator = Some(thread.spawn(move || invalidate(&shared, &notifier, &invalidations))?);
         }
         let watcher: Arc<dyn Watcher> = shared.clone();
         files.replica().watch(watcher.clone());
