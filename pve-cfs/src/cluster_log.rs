@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use bstr::{BString, ByteSlice};
 
 use crate::log_ring::Ring;
-pub(crate) use crate::log_ring::is_sound;
 use crate::row::cut_at_nul;
 
 /// Number of entries that `.clusterlog` shows.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The state machine of a member of a group: modes, members, and the order in which messages count (spec: pmxcfs-cluster, "State
-//! machine").
+//! The state machine of a member of a group: modes, members, and the order in which messages count (spec: pmxcfs-cluster,
+//! "State machine").
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -50,24 +50,33 @@ pub trait Group {
     /// Applies a message. The result is for who sent it.
     fn deliver(&mut self, from: MemberId, at: Place, message: &Normal<'_>, out: &mut Outbox) -> Delivered;
 
-    /// Decides which members are up to date, from the states of all in the order of the members; this one is the `own`-th. The newest
-    /// one sends the others what they lack. `None`: a state is none.
+    /// Decides which members are up to date, from the states of all in the order of the members; this one is the `own`-th,
+    /// counted from 0. The newest one sends the others what they lack. `None`: what a member sent is no state.
     fn decide(&mut self, states: &[(MemberId, &[u8])], own: usize, out: &mut Outbox) -> Option<Vec<bool>>;
 
-    /// Keeps a part of what this member lacks; whether it is one.
-    fn update(&mut self, payload: &[u8]) -> bool;
+    /// Keeps a part of what this member lacks; whether it is one. A group in which [`decide`](Self::decide) brings everybody up
+    /// to date has no parts.
+    fn update(&mut self, _payload: &[u8]) -> bool {
+        false
+    }
 
     /// Takes over what was kept; whether this member then has what the newest one has.
-    fn commit(&mut self) -> bool;
+    fn commit(&mut self) -> bool {
+        false
+    }
 
     /// Forgets what was kept of a synchronisation.
-    fn drop_sync(&mut self);
+    fn drop_sync(&mut self) {}
 
     /// A digest of everything, if the group has one by which members are compared now and then.
-    fn checksum(&self) -> Option<Sha256Digest>;
+    fn checksum(&self) -> Option<Sha256Digest> {
+        None
+    }
 
     /// Whether a failure left database and memory different.
-    fn has_failed(&self) -> bool;
+    fn has_failed(&self) -> bool {
+        false
+    }
 
     /// The members changed.
     fn members_changed(&mut self, _members: &[MemberId]) {}
@@ -388,7 +397,7 @@ impl<G: Group> Machine<G> {
         self.deliver_queue();
     }
 
-    /// The hour has struck: have all members compared, if that is this one's task.
+    /// Has all members compared, if that is this one's task. To be called every 3600 seconds.
     pub fn verify_timer(&mut self, now: u32) {
         if self.mode == Mode::Synced && self.lowest == self.me.node && self.saved.id == self.verifications {
             self.verifications += 1;

@@ -7,9 +7,8 @@ use bstr::BString;
 
 use super::machine::{Delivered, Group, Machine, Outbox, Place};
 use super::message::{MemberId, Normal, Reader};
-use crate::checksum::Sha256Digest;
-use crate::cluster_log::is_sound;
 use crate::filesystem::FileSystem;
+use crate::log_ring::is_sound;
 use crate::refusal::Refusal;
 use crate::row::cut_at_nul;
 
@@ -77,26 +76,8 @@ impl Group for StatusGroup {
         for (key, value) in status.values() {
             out.send(UPDATE, &update(key, value));
         }
+        // the logs are merged, and each member tells its own keys: everybody is up to date
         Some(vec![true; states.len()])
-    }
-
-    fn update(&mut self, _: &[u8]) -> bool {
-        // everybody is up to date as soon as the logs are merged
-        false
-    }
-
-    fn commit(&mut self) -> bool {
-        false
-    }
-
-    fn drop_sync(&mut self) {}
-
-    fn checksum(&self) -> Option<Sha256Digest> {
-        None
-    }
-
-    fn has_failed(&self) -> bool {
-        false
     }
 
     fn members_changed(&mut self, members: &[MemberId]) {
@@ -126,8 +107,8 @@ impl Machine<StatusGroup> {
         Ok(())
     }
 
-    /// Logs `message` at `now`, as [`ClusterLog::log`](crate::cluster_log::ClusterLog::log), and tells the others; the entry, if the
-    /// priority is one that is logged.
+    /// Logs `message` at `now`, as [`ClusterLog::log`](crate::cluster_log::ClusterLog::log), and tells the others; the entry,
+    /// if the priority is one that is logged.
     pub fn log(
         &mut self,
         ident: &[u8],
