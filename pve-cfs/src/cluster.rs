@@ -1,21 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One node of a cluster: the protocol in which nodes keep their trees and their status alike, without its transport.
+//! One node of a cluster: the protocol in which nodes keep their trees and their status alike, without its transport
+//! (spec: pmxcfs-cluster).
 //!
-//! The nodes of a cluster are members of two groups of Corosync (CPG), which gives all members the same messages in the same order, and
-//! between them the same changes of the membership. In the group of the tree, a change is a message: each node applies it when it is
-//! delivered, also the one that sent it, so all trees stay equal. In the group of the status, values by key and entries of the cluster log
-//! are messages.
+//! The nodes of a cluster are members of two groups of Corosync (CPG, "closed process groups"), which gives all members the
+//! same messages in the same order, and between them the same changes of the membership. In the group of the tree
+//! ([`tree_group::NAME`]) a change is a message: each node applies it when it is delivered, also the one that sent it, so all
+//! trees stay equal. In the group of the status ([`status_group::NAME`]) values by key and entries of the cluster log are
+//! messages.
 //!
-//! When somebody joins, trees may differ. Then all members send what they have ([`Group::state`]), the one with the newest tree sends the
-//! others what they lack, and who was behind takes that over. Messages that arrive meanwhile wait. All of that is a [`Machine`]: it gets
-//! what Corosync delivers, and says what is to be multicast. It has no socket, no thread and no clock, so what it does can be replayed.
+//! When somebody joins, trees may differ. Then all members send what they have ([`Group::state`]), the one with the newest
+//! tree sends the others what they lack, and who was behind takes that over. Messages that arrive meanwhile wait. All of that
+//! is a [`Machine`]: it is told what Corosync delivers, and says what is to be multicast. It has no socket, no thread and no
+//! clock, so what it does can be replayed.
+//!
+//! | when | call |
+//! |---|---|
+//! | Corosync says who the members are | [`Machine::members_changed`] |
+//! | Corosync delivers a message | [`Machine::deliver`] |
+//! | a program wants a change | [`Machine::submit`], [`Machine::set`], [`Machine::log`] |
+//! | an hour has passed | [`Machine::verify_timer`], of the tree's group |
+//! | after each of these | multicast [`Machine::take_messages`] in their order, answer [`Machine::take_results`] |
+//! | then the mode is an error ([`Mode::is_error`]) | leave the group; if [`Mode::may_rejoin`]: [`Machine::rejoin`], and join again |
 //!
 //! | part | what |
 //! |---|---|
-//! | [`Machine`] | modes, members, order of messages; the same for both groups |
-//! | [`TreeGroup`] | the tree: changes, synchronisation, verification |
-//! | [`StatusGroup`] | values by key and the cluster log |
+//! | [`machine`] | modes, members, order of messages; the same for both groups |
+//! | [`tree_group`] | the tree: changes, synchronisation, verification |
+//! | [`status_group`] | values by key and the cluster log |
 //! | [`message`] | the messages as bytes |
+//!
+//! What it answers was compared with recorded nodes of the reference, call by call. A transport over Corosync is not part
+//! of this crate, and beside real nodes it was never run.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

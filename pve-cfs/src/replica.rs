@@ -82,12 +82,12 @@ impl Replica {
         Ok(())
     }
 
-    /// Takes over the tree of another node: of the own entries those in `kept` stay, unless `rows` has newer ones. The result must have
-    /// the index `index`.
+    /// Takes over the tree of another node: of the own entries those in `kept` stay, unless `rows` has newer ones. The result
+    /// must have the index `index`.
     ///
     /// # Errors
-    /// It has not, breaks a rule of loading, or the database does not take it: everything is as before. Or two guests have the same id:
-    /// then it was taken over. In all cases the error flag is set.
+    /// It has not, breaks a rule of loading, or the database does not take it: everything is as before. Or two guests have the
+    /// same id: then it was taken over. In all cases the error flag is set.
     pub(crate) fn take_over(
         &self,
         kept: &HashSet<u64>,

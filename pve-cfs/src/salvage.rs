@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reads the rows of a database that SQLite cannot read any more, or only in part: cut off, overwritten with zeros, with flipped bits,
-//! without its write-ahead log or with a damaged one.
+//! Reads the rows of a database that SQLite cannot read any more, or only in part: cut off, overwritten with zeros, with
+//! flipped bits, without its write-ahead log or with a damaged one.
 //!
-//! A SQLite file is a tree of pages. Rows are cells on its leaf pages, found through pointers on the pages above; contents, and long names, that are
-//! too big for a page go on in chains of overflow pages. One damaged page near the root cuts off everything below it, and
-//! SQLite then gives up. Here the pages are read one by one:
+//! A SQLite file is a tree of pages. Rows are cells on its leaf pages, found through pointers on the pages above; contents,
+//! and long names, that are too big for a page go on in chains of overflow pages. One damaged page near the root cuts off
+//! everything below it, and SQLite then gives up. Here the pages are read one by one:
 //!
 //! 1. along the tree, as far as it goes ([`Place::Tree`]);
 //! 2. if that did not reach everything, on leaf pages that no path leads to and that are not on the list of free pages
@@ -16,11 +16,11 @@
 //!
 //! # What can be trusted
 //!
-//! A record is taken for a row only if everything about it fits: the kinds and sizes of all columns, the end of the payload to the byte, the
-//! length of the chain, and no other row may claim one of its pages. What fails is listed as [`Lost`], with what is known of
-//! it. What nobody can see is a changed byte *within* a name or a content: SQLite keeps no checksums. Rows that look as if that had
-//! happened have [`Doubt`]s. Rows of an older copy, and carved ones, can be older than the last state of the database, or of
-//! entries that had been deleted.
+//! A record is taken for a row only if everything about it fits: the kinds and sizes of all columns, the end of the payload
+//! to the byte, the length of the chain, and no other row may claim one of its pages. What fails is listed as [`Lost`], with
+//! what is known of it. What nobody can see is a changed byte *within* a name or a content: SQLite keeps no checksums. Rows
+//! that look as if that had happened have [`Doubt`]s. Rows of an older copy, and carved ones, can be older than the last
+//! state of the database, or of entries that had been deleted.
 
 use std::fs::File;
 use std::ops::Range;

@@ -33,8 +33,8 @@ struct Sync {
 }
 
 impl TreeGroup {
-    /// The tree of `files`, which should have the reference's defects ([`Fidelity::Exact`](crate::operation::Fidelity)): a change must
-    /// have the same result on all nodes.
+    /// The tree of `files`, which should have the reference's defects ([`Fidelity::Exact`](crate::operation::Fidelity)): a
+    /// change must have the same result on all nodes.
     pub const fn new(files: Arc<FileSystem>) -> Self {
         Self { files, sync: None }
     }
@@ -61,7 +61,7 @@ impl TreeGroup {
         Some(checksum::entry_checksum(lock))
     }
 
-    /// Says the others what this node, which is the newest, has and they have not.
+    /// Sends the others what this node, which is the newest, has and they have not.
     fn send_updates(&self, states: &[(MemberId, &[u8])], own: &[u8], out: &mut Outbox) {
         let theirs: Vec<HashMap<u64, &[u8]>> = states
             .iter()
@@ -70,7 +70,8 @@ impl TreeGroup {
             .collect();
         let engine = self.files.replica().engine();
         for (inode, digest) in entries(own) {
-            // the root is no exception, although the specification says that it is always sent: recorded nodes send it if it differs
+            // the root is no exception, although the specification says that it is always sent: recorded nodes send it if it
+            // differs
             let is_lacking = |known: &HashMap<u64, &[u8]>| known.get(&inode) != Some(&digest);
             if theirs.iter().any(is_lacking)
                 && let Some(entry) = engine.tree().by_inode(inode)
