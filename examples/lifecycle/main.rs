@@ -10,7 +10,7 @@ mod tests;
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bstr::ByteSlice;
 use clap::Parser;
@@ -41,8 +41,6 @@ const CLONE: u32 = 9001;
 const NAME: &str = "lively";
 /// The address that its guest must take.
 const ADDRESS: &str = "192.0.2.7";
-/// How long the guest may take; without hardware support it is slow.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Walks a virtual machine through its life.
 ///
@@ -181,7 +179,7 @@ fn tell(ground: &Ground, out: &mut Out) -> Outcome {
     list.add("pid file, sockets, flag", "start", Layer::Process, Lives::Ephemeral, count);
 
     phase(out, "guest", "it has read the image, and become what it says")?;
-    let mut guest = Guest::connect(&ground.serial(CLONE), PATIENCE)?;
+    let mut guest = Guest::connect(&ground.serial(CLONE))?;
     let booted = begun.elapsed();
     let (name, address) = (guest.ask("hostname")?, guest.ask("ip -4 -o address show dev lo | grep global")?);
     writeln!(out, "    guest# hostname\n    {name}")?;

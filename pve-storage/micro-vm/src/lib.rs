@@ -53,6 +53,7 @@
 //! Kernels, and whatever else is expensive to make, are kept below the target directory ([`cache`]).
 
 mod archive;
+mod console;
 mod error;
 mod kernel;
 mod machine;
@@ -62,6 +63,7 @@ mod setup;
 mod thin_pool;
 mod tool;
 
+pub use console::Console;
 pub use error::Error;
 pub use kernel::Kernel;
 pub use machine::Machine;

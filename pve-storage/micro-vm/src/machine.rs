@@ -1,23 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A QEMU process with the guest's serial console at hand.
 
-use std::io::{Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::console::Console;
 use crate::error::Error;
 
 /// A running machine. It is killed when dropped.
 #[derive(Debug)]
 pub struct Machine {
     process: Child,
-    keyboard: ChildStdin,
-    screen: Receiver<Vec<u8>>,
-    /// Everything the guest printed.
-    printed: Vec<u8>,
-    /// How much of it has been looked at.
-    seen: usize,
+    pub(crate) console: Console,
     started: Instant,
 }
 
@@ -36,58 +30,26 @@ impl Machine {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(Error::about("cannot run qemu-system-x86_64"))?;
-        let (Some(keyboard), Some(mut output)) = (process.stdin.take(), process.stdout.take()) else {
+        let (Some(keyboard), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(Error::new("QEMU without a console"));
         };
-        let (sender, screen) = channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = output.read(&mut buffer) {
-                if sender.send(buffer.get(..count).unwrap_or_default().to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Machine { process, keyboard, screen, printed: Vec::new(), seen: 0, started: Instant::now() })
+        Ok(Machine { process, console: Console::new(output, keyboard), started: Instant::now() })
     }
 
-    /// Waits until the guest prints `text`, and returns what it printed before, from where the last wait ended.
+    /// [`Console::wait_for`] on its console.
     ///
     /// # Errors
-    /// If it does not within `limit`, or ends before: everything that it printed.
+    /// As there.
     pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<String, Error> {
-        let until = Instant::now() + limit;
-        // nothing before this can be the beginning of `text`
-        let mut looked_at = self.seen;
-        loop {
-            let fresh = self.printed.get(looked_at..).unwrap_or_default();
-            if let Some(at) = fresh.windows(text.len()).position(|window| window == text.as_bytes()) {
-                let before = self.printed.get(self.seen..looked_at + at).unwrap_or_default();
-                let before = String::from_utf8_lossy(before).into_owned();
-                self.seen = looked_at + at + text.len();
-                return Ok(before);
-            }
-            looked_at = self.seen.max((self.printed.len() + 1).saturating_sub(text.len()));
-            match self.screen.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(more) => self.printed.extend(more),
-                Err(RecvTimeoutError::Timeout) => {
-                    return Err(Error::new(format!("no {text:?} within {limit:?}:\n{}", self.console())));
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::new(format!("QEMU ended before {text:?}:\n{}", self.console())));
-                }
-            }
-        }
+        self.console.wait_for(text, limit)
     }
 
-    /// Types a line.
+    /// [`Console::type_line`] on its console.
     ///
     /// # Errors
-    /// If QEMU has ended.
+    /// As there.
     pub fn type_line(&mut self, line: &str) -> Result<(), Error> {
-        let typed =
-            self.keyboard.write_all(format!("{line}\n").as_bytes()).and_then(|()| self.keyboard.flush());
-        typed.map_err(|error| Error::new(format!("cannot type {line:?}: {error}\n{}", self.console())))
+        self.console.type_line(line)
     }
 
     /// Waits for the end of QEMU.
@@ -102,7 +64,7 @@ impl Machine {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        self.printed.extend(self.screen.iter().flatten());
+        self.console.drain();
         Ok(())
     }
 
@@ -115,7 +77,7 @@ impl Machine {
     /// Everything the guest printed.
     #[must_use]
     pub fn console(&self) -> String {
-        String::from_utf8_lossy(&self.printed).replace('\r', "")
+        self.console.text()
     }
 }
 

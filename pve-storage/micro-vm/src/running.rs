@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::console::Console;
 use crate::error::Error;
 use crate::machine::Machine;
 
@@ -60,14 +61,43 @@ pub fn is_inside() -> bool {
 /// Waits until a machine is up.
 pub(crate) fn come_up(machine: Machine, folder: TempDir) -> Result<MicroVm, Error> {
     let mut vm = MicroVm { machine, _folder: folder };
-    vm.machine.wait_for("MICRO-VM UP ", PATIENCE)?;
-    let exit = vm.machine.wait_for("\n", PATIENCE)?;
-    let said = vm.machine.wait_for("MICRO-VM END\n", PATIENCE)?;
-    if exit != "0" {
-        return Err(Error::new(format!("the machine's set-up failed with exit code {exit}:\n{said}")));
-    }
+    vm.machine.console.come_up()?;
     eprintln!("micro-VM up after {:.1} s", vm.uptime().as_secs_f64());
     Ok(vm)
+}
+
+impl Console {
+    /// Waits until a machine is up that was made by [`Setup::write_to`](crate::Setup::write_to). Nothing may be typed
+    /// before, and what it printed before somebody listened is lost.
+    ///
+    /// # Errors
+    /// If its set-up failed, or it does not come up: what it said.
+    pub fn come_up(&mut self) -> Result<(), Error> {
+        self.wait_for("MICRO-VM UP ", PATIENCE)?;
+        let exit = self.wait_for("\n", PATIENCE)?;
+        let said = self.wait_for("MICRO-VM END\n", PATIENCE)?;
+        match exit.as_str() {
+            "0" => Ok(()),
+            _ => Err(Error::new(format!("the machine's set-up failed with exit code {exit}:\n{said}"))),
+        }
+    }
+
+    /// Runs a line of shell script in a shell of its own, on a machine that is up.
+    ///
+    /// # Errors
+    /// If the machine does not answer any more.
+    pub fn shell(&mut self, line: &str) -> Result<Outcome, Error> {
+        if line.len() > LINE || line.contains(['\n', '\0']) {
+            return Err(Error::new(format!("must be one line of at most {LINE} bytes: {line}")));
+        }
+        self.type_line(line)?;
+        self.wait_for("MICRO-VM EXIT ", PATIENCE)?;
+        let exit = self.wait_for("\n", PATIENCE)?;
+        let output = self.wait_for("MICRO-VM ERRORS\n", PATIENCE)?;
+        let errors = self.wait_for("MICRO-VM END\n", PATIENCE)?;
+        let exit = exit.parse().map_err(|_| Error::new(format!("no exit code: {exit:?}")))?;
+        Ok(Outcome { exit, output, errors })
+    }
 }
 
 impl MicroVm {
@@ -84,18 +114,10 @@ impl MicroVm {
     /// # Errors
     /// If the machine does not answer any more.
     pub fn shell(&mut self, line: &str) -> Result<Outcome, Error> {
-        if line.len() > LINE || line.contains(['\n', '\0']) {
-            return Err(Error::new(format!("must be one line of at most {LINE} bytes: {line}")));
-        }
         eprintln!("micro-vm# {line}");
-        self.machine.type_line(line)?;
-        self.machine.wait_for("MICRO-VM EXIT ", PATIENCE)?;
-        let exit = self.machine.wait_for("\n", PATIENCE)?;
-        let output = self.machine.wait_for("MICRO-VM ERRORS\n", PATIENCE)?;
-        let errors = self.machine.wait_for("MICRO-VM END\n", PATIENCE)?;
-        eprintln!("{}", [output.as_str(), errors.as_str()].concat().trim_end());
-        let exit = exit.parse().map_err(|_| Error::new(format!("no exit code: {exit:?}")))?;
-        Ok(Outcome { exit, output, errors })
+        let outcome = self.machine.console.shell(line)?;
+        eprintln!("{}", [outcome.output.as_str(), outcome.errors.as_str()].concat().trim_end());
+        Ok(outcome)
     }
 
     /// Runs a command that must succeed, and returns what it printed.

@@ -180,7 +180,7 @@ impl Setup {
 
     /// Writes the initial file system to `folder`, for a machine that somebody else starts; returns the kernel and it.
     ///
-    /// What the machine prints, and what it is told, goes over its first serial port, which must be its console.
+    /// Its console must be its first serial port (`console=ttyS0`); [`Console`](crate::Console) talks with it.
     ///
     /// # Errors
     /// What is missing.
