@@ -2,6 +2,7 @@
 //! The node that the VM lives on: a folder for configurations, images, locks, sockets.
 
 use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use pve_qemu::power::{Dialect, LocalProcesses, Power, RunDir};
 use pve_storage::{Event, LocalHost, Session, Storage, Storages};
 use tempfile::TempDir;
 
-use crate::{Outcome, text};
+use crate::Outcome;
 
 const NODE: &str = "pve1";
 
@@ -31,7 +32,7 @@ impl Ground {
         let folder = tempfile::Builder::new().prefix("lifecycle-").tempdir()?;
         let path = |name: &str| folder.path().join(name);
         let storage = Storage::new("store".parse()?, "dir")
-            .with("path", text(&path("store")))
+            .with("path", path("store").as_os_str().as_bytes())
             .with("content", "images");
         let host = LocalHost::new(|event| {
             if let Event::Warning(text) = event {
@@ -57,7 +58,7 @@ impl Ground {
     pub(crate) fn on<T>(&self, act: impl FnOnce(Power<'_>) -> T) -> T {
         let session = Session::new(&self.storages, &self.host, NODE);
         let volumes = StoredVolumes::new(session, Default::default())
-            .with_cloudinit_in(text(&self.folder().join("cloudinit")));
+            .with_cloudinit_in(self.folder().join("cloudinit").as_os_str().as_bytes());
         let facts = Facts::default();
         let processes =
             LocalProcesses::new(RunDir::new(self.run()), self.facts.clone(), &volumes, &self.host)

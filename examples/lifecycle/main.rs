@@ -8,11 +8,10 @@ mod guest;
 mod tests;
 
 use std::error::Error;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use bstr::ByteSlice;
 use clap::Parser;
 use pve_config::format::format_size;
 use pve_config::guest::VmConfig;
@@ -21,6 +20,7 @@ use pve_qemu::cloudinit::{CustomParts, Resolver, Settings};
 use pve_qemu::create::{CreateRequest, create_vm};
 use pve_qemu::destroy::{DestroyOptions, destroy_vm};
 use pve_qemu::power::{Start, Stop};
+use pve_qemu::shell;
 use pve_qemu::template::{TemplateOptions, convert_to_template};
 use pve_qemu::update::{Update, update_vm};
 use pve_volid::VmId;
@@ -88,18 +88,21 @@ fn tell(ground: &Ground, out: &mut Out) -> Outcome {
 
     phase(out, "template", "a VM is made, and its disk becomes a base volume")?;
     let (kernel, initial) = Guest::files(ground.folder())?;
-    let arguments = format!(
-        "-kernel {} -initrd {} -append \"console=ttyS0 quiet loglevel=1 panic=-1\"",
-        kernel.display(),
-        initial.display()
-    );
+    let arguments: [&[u8]; 6] = [
+        b"-kernel",
+        kernel.as_os_str().as_bytes(),
+        b"-initrd",
+        initial.as_os_str().as_bytes(),
+        b"-append",
+        b"console=ttyS0 quiet loglevel=1 panic=-1",
+    ];
     let request = CreateRequest::new()
         .set("name", "template")
         .set("memory", "256")
         .set("cpu", "qemu64")
         .set("kvm", "0")
         .set("ostype", "l26")
-        .set("args", arguments)
+        .set("args", shell::join(arguments))
         .set("scsihw", "virtio-scsi-pci")
         .set("scsi0", "store:1,format=qcow2")
         .set("scsi1", "store:cloudinit")
@@ -226,9 +229,4 @@ fn tell(ground: &Ground, out: &mut Out) -> Outcome {
 fn phase(out: &mut Out, name: &str, what: &str) -> Outcome {
     let style = anstyle::AnsiColor::Yellow.on_default().bold();
     Ok(writeln!(out, "\n{style}{name}{style:#}: {what}")?)
-}
-
-/// A path as a text.
-fn text(path: &Path) -> String {
-    path.as_os_str().as_encoded_bytes().to_str_lossy().into_owned()
 }
