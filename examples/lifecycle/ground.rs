@@ -5,6 +5,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use bstr::BString;
 use pve_config::format::format_size;
@@ -107,6 +108,13 @@ impl Ground {
     pub(crate) fn remains(&self) -> Outcome<Vec<String>> {
         let configs = names(&self.folder().join(format!("pve/nodes/{NODE}/qemu-server")))?;
         Ok([configs, names(&self.folder().join("store/images"))?].concat())
+    }
+}
+
+impl Drop for Ground {
+    /// If the story ended midway, base volumes are still there: immutable, so that the folder could not be removed.
+    fn drop(&mut self) {
+        let _ = Command::new("chattr").args(["-R", "-f", "-i"]).arg(self.folder().join("store")).output();
     }
 }
 

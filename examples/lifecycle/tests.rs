@@ -3,11 +3,24 @@
 
 use clap::CommandFactory;
 
-use super::{Args, run};
+use super::ground::Ground;
+use super::{Args, TEMPLATE, run};
 
 #[test]
 fn every_argument_is_explained() {
     Args::command().debug_assert();
+}
+
+#[test]
+fn a_base_volume_is_cleared_away() {
+    let ground = Ground::make().unwrap();
+    let (folder, base) = (ground.folder().to_owned(), ground.image(TEMPLATE, "base-9000-disk-0.qcow2"));
+    std::fs::create_dir_all(base.parent().unwrap()).unwrap();
+    std::fs::write(&base, "data").unwrap();
+    // only root can, and not on every file system
+    let _ = std::process::Command::new("chattr").arg("+i").arg(&base).output();
+    drop(ground);
+    assert!(!folder.exists());
 }
 
 #[test]
