@@ -3,7 +3,7 @@
 
 use comfy_table::{Table, presets};
 
-/// Where something exists.
+/// Where something exists; what is only there as long as something runs does not outlive it.
 #[derive(Clone, Copy)]
 pub(crate) enum Layer {
     /// As a text.
@@ -14,36 +14,17 @@ pub(crate) enum Layer {
     Process,
 }
 
-/// Whether it outlives the process.
-#[derive(Clone, Copy)]
-pub(crate) enum Lives {
-    /// Until it is destroyed.
-    Persistent,
-    /// Until the stop.
-    Ephemeral,
-}
-
 /// The checklist.
 #[derive(Default)]
 pub(crate) struct Checklist(Vec<[String; 5]>);
 
 impl Checklist {
-    pub(crate) fn add(
-        &mut self,
-        object: &str,
-        phase: &str,
-        layer: Layer,
-        lives: Lives,
-        measured: impl Into<String>,
-    ) {
-        let layer = match layer {
-            Layer::Logical => "logical",
-            Layer::Physical => "physical",
-            Layer::Process => "process",
-        };
-        let lives = match lives {
-            Lives::Persistent => "persistent",
-            Lives::Ephemeral => "ephemeral",
+    /// `phase`: what it was made in.
+    pub(crate) fn add(&mut self, object: &str, phase: &str, layer: Layer, measured: impl Into<String>) {
+        let (layer, lives) = match layer {
+            Layer::Logical => ("logical", "persistent"),
+            Layer::Physical => ("physical", "persistent"),
+            Layer::Process => ("process", "ephemeral"),
         };
         self.0.push([object, phase, layer, lives, &measured.into()].map(str::to_owned));
     }

@@ -25,7 +25,7 @@ use pve_qemu::template::{TemplateOptions, convert_to_template};
 use pve_qemu::update::{Update, update_vm};
 use pve_volid::VmId;
 
-use checklist::{Checklist, Layer, Lives};
+use checklist::{Checklist, Layer};
 use ground::{Ground, allocated};
 use guest::Guest;
 
@@ -49,7 +49,7 @@ const ADDRESS: &str = "192.0.2.7";
 /// What came into being is told as a checklist: in which phase, in which layer, whether it outlives the process, and how large it is.
 ///
 /// It happens in a temporary folder; it takes qemu-img and qemu-system-x86_64, which run without hardware support, and the
-/// tools that put the guest together: apt-get, dpkg-deb, modprobe, depmod, busybox.
+/// tools that put the guest together: apt-get, dpkg-deb, modprobe, depmod, busybox, ldd.
 #[derive(Parser)]
 #[command(name = "lifecycle", after_help = "Example:\n  lifecycle")]
 struct Args {}
@@ -66,8 +66,7 @@ fn main() -> ExitCode {
 }
 
 fn run(out: &mut Out) -> Outcome {
-    let needed =
-        ["qemu-img", "qemu-system-x86_64", "apt-get", "dpkg-deb", "depmod", "modprobe", "busybox", "ldd"];
+    let needed = [&["qemu-img"], &micro_vm::PROGRAMS[..]].concat();
     if let Some(program) = micro_vm::missing(&needed) {
         return Err(format!("{program} is not installed").into());
     }
@@ -112,20 +111,8 @@ fn tell(ground: &Ground, out: &mut Out) -> Outcome {
         writeln!(out, "    {}: {} -> {}", base.drive, base.before, base.base)?;
     }
     let file = ground.image(TEMPLATE, "base-9000-disk-0.qcow2");
-    list.add(
-        "configuration 9000.conf",
-        "template",
-        Layer::Logical,
-        Lives::Persistent,
-        ground.conf_size(TEMPLATE)?,
-    );
-    list.add(
-        "base volume base-9000-disk-0",
-        "template",
-        Layer::Physical,
-        Lives::Persistent,
-        allocated(&file)?,
-    );
+    list.add("configuration 9000.conf", "template", Layer::Logical, ground.conf_size(TEMPLATE)?);
+    list.add("base volume base-9000-disk-0", "template", Layer::Physical, allocated(&file)?);
 
     phase(out, "linked clone", "its disk is an overlay that holds nothing yet")?;
     let mut options = CloneOptions::default();
@@ -136,20 +123,8 @@ fn tell(ground: &Ground, out: &mut Out) -> Outcome {
     }
     let overlay = ground.image(CLONE, "vm-9001-disk-0.qcow2");
     let before = std::fs::metadata(&overlay).map(|meta| ground::used(&meta))?;
-    list.add(
-        "configuration 9001.conf",
-        "linked clone",
-        Layer::Logical,
-        Lives::Persistent,
-        ground.conf_size(CLONE)?,
-    );
-    list.add(
-        "overlay vm-9001-disk-0",
-        "linked clone",
-        Layer::Physical,
-        Lives::Persistent,
-        allocated(&overlay)?,
-    );
+    list.add("configuration 9001.conf", "linked clone", Layer::Logical, ground.conf_size(CLONE)?);
+    list.add("overlay vm-9001-disk-0", "linked clone", Layer::Physical, allocated(&overlay)?);
 
     phase(out, "cloud-init", "the clone gets a user and an address; the image is made at the start")?;
     let update = Update::default().with("ciuser", "admin").with("ipconfig0", format!("ip={ADDRESS}/24"));
@@ -172,11 +147,11 @@ fn tell(ground: &Ground, out: &mut Out) -> Outcome {
     writeln!(out, "    process {} answers after {:.1} s", process.pid, running.as_secs_f64())?;
     writeln!(out, "    {}", sockets.join(", "))?;
     let iso = format!("image {}", format_size(u64::try_from(image)?));
-    list.add("cloud-init image", "start", Layer::Physical, Lives::Persistent, iso);
+    list.add("cloud-init image", "start", Layer::Physical, iso);
     let memory = format!("{} resident", format_size(process.memory));
-    list.add("QEMU", "start", Layer::Process, Lives::Ephemeral, memory);
+    list.add("QEMU", "start", Layer::Process, memory);
     let count = format!("{} files", sockets.len());
-    list.add("pid file, sockets, flag", "start", Layer::Process, Lives::Ephemeral, count);
+    list.add("pid file, sockets, flag", "start", Layer::Process, count);
 
     phase(out, "guest", "it has read the image, and become what it says")?;
     let mut guest = Guest::connect(&ground.serial(CLONE))?;
@@ -189,7 +164,6 @@ fn tell(ground: &Ground, out: &mut Out) -> Outcome {
         "host name and address",
         "guest",
         Layer::Process,
-        Lives::Ephemeral,
         format!("after {:.1} s", booted.as_secs_f64()),
     );
     guest.ask("sync")?;
@@ -204,7 +178,7 @@ fn tell(ground: &Ground, out: &mut Out) -> Outcome {
     )?;
     let after = std::fs::metadata(&overlay).map(|meta| ground::used(&meta))?;
     let grown = format!("{} -> {}", format_size(before), format_size(after));
-    list.add("what the guest wrote", "guest", Layer::Physical, Lives::Persistent, grown);
+    list.add("what the guest wrote", "guest", Layer::Physical, grown);
 
     phase(out, "destroy", "both VMs, with their volumes")?;
     for vmid in [clone, template] {
