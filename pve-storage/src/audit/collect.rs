@@ -54,7 +54,6 @@ pub fn collect(session: &Session<'_>) -> NodeReport {
     for storage in session.storages().iter().filter(|storage| storage.is_enabled_on(session.node())) {
         let id = storage.id().as_str();
         if let Err(error) = ask(session, storage, &mut report, &mut cache) {
-            report.storages.remove(id);
             report.silent.insert(id.to_owned(), error.to_string());
             continue;
         }
