@@ -39,6 +39,7 @@
 mod collect;
 mod fix;
 mod judge;
+mod reader;
 mod report;
 mod stock;
 

@@ -6,23 +6,13 @@ use std::time::Duration;
 use bstr::{BString, ByteSlice};
 use pve_volid::{ContentType, ImageFile, ImageFormat, LvLine, StorageType};
 
-use super::report::{FileReport, ImageReport, NodeReport, StorageReport};
+use super::report::{FileReport, ImageReport, NodeReport, StorageReport, file_contents};
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::host::FileKind;
 use crate::plugin::{self, concat};
 use crate::session::{Cache, Session};
 use crate::storage::Storage;
-
-/// Content types whose files are looked at.
-const CONTENTS: [ContentType; 6] = [
-    ContentType::Images,
-    ContentType::Iso,
-    ContentType::VzTmpl,
-    ContentType::Backup,
-    ContentType::Snippets,
-    ContentType::Import,
-];
 
 /// How long `qemu-img info` may look at one image.
 const LOOK: Duration = Duration::from_secs(30);
@@ -133,7 +123,7 @@ fn files(
     images: &mut Vec<ImageReport>,
 ) -> Result<Vec<FileReport>> {
     let mut found = Vec::new();
-    for content in CONTENTS {
+    for content in file_contents() {
         let directory = storage.plugin().content_directory(storage, content)?;
         for name in session.list(directory.as_bstr())? {
             let entry = look(session, &directory, content, name);

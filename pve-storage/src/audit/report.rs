@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bstr::{BString, ByteSlice};
-use pve_volid::ContentType;
+use pve_volid::{ContentType, VolumeType};
 use serde::Deserialize;
 
 use crate::host::FileKind;
@@ -59,6 +59,11 @@ pub struct FileReport {
     pub kind: FileKind,
     /// Its size in bytes; unknown for directories.
     pub size: Option<u64>,
+}
+
+/// What files on a storage are for; each has a directory.
+pub(super) fn file_contents() -> impl Iterator<Item = ContentType> {
+    VolumeType::ALL.iter().map(|vtype| ContentType::from(*vtype))
 }
 
 /// What `qemu-img info` tells of one image.
