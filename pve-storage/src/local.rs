@@ -136,10 +136,9 @@ impl Runner for LocalHost {
         match process::run(command, streams, &self.listener) {
             Err(RunError::Start { program, source }) if source.kind() == io::ErrorKind::NotFound => {
                 let output = raw_image::stand_in(command).ok_or(RunError::Start { program, source })?;
-                if let Some(image) = raw_image::image(command) {
-                    let warning =
-                        format!("qemu-img is not installed; the raw image {image} was made without it");
-                    self.tell(Event::Warning(warning));
+                if let Some(image) = raw_image::image(command).filter(|_| output.succeeded()) {
+                    let text = "qemu-img is not installed; made or grew the raw image without it:";
+                    self.tell(Event::Warning(format!("{text} {image}")));
                 }
                 Ok(output)
             }

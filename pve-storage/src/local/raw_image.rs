@@ -38,7 +38,7 @@ fn carry_out(command: &Command) -> Option<io::Result<Output>> {
     }
 }
 
-/// Whether a command makes or changes an image, as far as [`stand_in`] goes.
+/// The image that a command makes or changes, as far as [`stand_in`] goes.
 pub(super) fn image(command: &Command) -> Option<&BStr> {
     let arguments = command.arguments();
     let changes = arguments.first().is_some_and(|verb| verb == "create" || verb == "resize");
