@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use bstr::BStr;
 use pve_config::inventory::Inventory;
@@ -110,6 +111,18 @@ impl Node {
         };
         self.audit().findings.iter().map(show).collect()
     }
+}
+
+impl Drop for Node {
+    /// What is immutable cannot be cleared away.
+    fn drop(&mut self) {
+        make_mutable(self.folder.path());
+    }
+}
+
+/// Takes the attribute away that the crate gave to base volumes, where it could.
+fn make_mutable(path: &Path) {
+    let _ = Command::new("chattr").args(["-R", "-f", "-i"]).arg(path).output();
 }
 
 #[test]
@@ -233,17 +246,15 @@ fn linked_clones_and_their_bases() {
     node.vm(101, &volid(901, 101));
     // 902: the base itself is gone, and the configuration does not name it
     let gone = node.path("disks/images/902/base-902-disk-0.qcow2");
-    // the crate made it immutable, where it could
-    let _ = std::process::Command::new("chattr").arg("-i").arg(&gone).status();
+    make_mutable(&gone);
     fs::remove_file(gone).unwrap();
     node.vm(102, "scsi0: disks:102/vm-102-disk-0.qcow2\n");
     // 903: the clone was given a copy of its own; the configuration still names the base that is gone
     let clone = node.path("disks/images/103/vm-103-disk-0.qcow2");
-    let flat =
-        std::process::Command::new("/usr/bin/qemu-img").args(["rebase", "-b", ""]).arg(&clone).status();
+    let flat = Command::new("/usr/bin/qemu-img").args(["rebase", "-b", ""]).arg(&clone).status();
     assert!(flat.unwrap().success());
     let gone = node.path("disks/images/903/base-903-disk-0.qcow2");
-    let _ = std::process::Command::new("chattr").arg("-i").arg(&gone).status();
+    make_mutable(&gone);
     fs::remove_file(gone).unwrap();
     node.vm(103, &volid(903, 103));
     assert_eq!(
@@ -259,11 +270,6 @@ fn linked_clones_and_their_bases() {
         audit.findings.iter().flat_map(|finding| &finding.fix).all(|fix| fix[0] == "ls"),
         "no fix may touch a base"
     );
-    // what is immutable cannot be cleared away
-    for number in [900, 901] {
-        let base = node.path(&format!("disks/images/{number}/base-{number}-disk-0.qcow2"));
-        let _ = std::process::Command::new("chattr").arg("-i").arg(base).status();
-    }
 }
 
 #[test]
@@ -400,7 +406,7 @@ fn what_is_no_image() {
     node.image("disks:100/vm-100-disk-1.raw", ImageFormat::Raw);
     let raw = node.path("disks/images/100/vm-100-disk-1.raw");
     let fake = node.path("fake.qcow2");
-    let made = std::process::Command::new("/usr/bin/qemu-img")
+    let made = Command::new("/usr/bin/qemu-img")
         .args(["create", "-u", "-f", "qcow2", "-F", "raw", "-b", "/etc/shadow-of-a-file"])
         .arg(&fake)
         .arg("1M")
@@ -423,16 +429,16 @@ fn images_of_running_guests() {
     node.vm(100, "scsi0: disks:100/vm-100-disk-0.qcow2\n");
     // somebody holds the lock of the image, as a running guest does
     let file = node.path("disks/images/100/vm-100-disk-0.qcow2");
-    let mut holder = std::process::Command::new("/usr/bin/qemu-io")
+    let mut holder = Command::new("/usr/bin/qemu-io")
         .args(["-f", "qcow2"])
         .arg(&file)
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut prompt = [0; 8];
     std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut prompt).unwrap();
-    let plain = std::process::Command::new("/usr/bin/qemu-img").arg("info").arg(&file).output().unwrap();
+    let plain = Command::new("/usr/bin/qemu-img").arg("info").arg(&file).output().unwrap();
     assert!(!plain.status.success(), "the image is locked");
     let found = node.findings();
     drop(holder.stdin.take());
