@@ -3,7 +3,7 @@
 
 use bstr::BString;
 use pve_config::inventory::Inventory;
-use pve_storage::audit::{NodeReport, Trouble, audit};
+use pve_storage::audit::{Trouble, audit, collect};
 use pve_storage::{Planning, Session};
 use pve_volid::{ImageFormat, Invisible};
 
@@ -41,7 +41,7 @@ fn a_volume_changes_hands_by_its_name_alone() {
     let before = [("local-lvm:vm-9999-disk-0".to_owned(), "9999".to_owned(), GIB)];
     assert_eq!(listed(&session, "local-lvm"), before);
     assert_eq!(
-        findings(),
+        findings(&session),
         [
             ("backup-data-important".into(), Trouble::Invisible(Invisible::NoMatch)),
             (
@@ -57,7 +57,10 @@ fn a_volume_changes_hands_by_its_name_alone() {
     let after = [("local-lvm:vm-8888-disk-0".to_owned(), "8888".to_owned(), GIB)];
     assert_eq!(listed(&session, "local-lvm"), after);
     assert_eq!(read(&session, "local-lvm:vm-8888-disk-0", None, 9), "important");
-    assert_eq!(findings(), [("backup-data-important".into(), Trouble::Invisible(Invisible::NoMatch))]);
+    assert_eq!(
+        findings(&session),
+        [("backup-data-important".into(), Trouble::Invisible(Invisible::NoMatch))]
+    );
 
     // the blind spot, and why it is one
     let survey = session.survey("local-lvm").unwrap();
@@ -71,27 +74,10 @@ fn a_volume_changes_hands_by_its_name_alone() {
     tool(&["lvremove", "-fq", "pve/backup-data-important"]);
 }
 
-/// What the audit says of this node, from what `lvs` prints now.
-fn findings() -> Vec<(BString, Trouble)> {
-    let columns = "vg_name,lv_name,lv_size,lv_attr,pool_lv,data_percent,metadata_percent,snap_percent,uuid,tags,\
-                   metadata_size,time";
-    let lvs = tool(&[
-        "lvs",
-        "--separator",
-        ":",
-        "--noheadings",
-        "--units",
-        "b",
-        "--unbuffered",
-        "--nosuffix",
-        "--options",
-        columns,
-        "--config",
-        "report/time_format=\"%s\"",
-    ]);
+/// What the audit says of this node as it is now.
+fn findings(session: &Session<'_>) -> Vec<(BString, Trouble)> {
     let files =
         [("storage.cfg", STORAGE_CFG.as_bytes()), ("nodes/pve1/qemu-server/8888.conf", GUEST.as_bytes())];
-    let report = NodeReport { node: "pve1".into(), lvs: Some(lvs), ..NodeReport::default() };
-    let found = audit(&Inventory::new(files), &[report]).unwrap().findings;
+    let found = audit(&Inventory::new(files), &[collect(session)]).unwrap().findings;
     found.into_iter().map(|finding| (finding.name, finding.trouble)).collect()
 }
