@@ -127,8 +127,14 @@ impl Export {
         let bar = place.bar("export", size);
         let result = session.export(volume, &transfer, &mut bar.wrap_write(file));
         bar.finish_and_clear();
-        result?;
-        Ok(())
+        // half a stream is none, and would be in the way of the next
+        if result.is_err()
+            && !is_standard(&self.file)
+            && let Err(error) = std::fs::remove_file(&self.file)
+        {
+            complain("warning", &at(&self.file, &error));
+        }
+        Ok(result?)
     }
 }
 

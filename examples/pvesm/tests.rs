@@ -233,6 +233,16 @@ fn a_copy_that_fails_leaves_nothing() {
 }
 
 #[test]
+fn an_export_that_fails_leaves_no_file() {
+    let Some(bench) = Bench::new() else { return };
+    let file = bench.path("stream");
+    let error =
+        bench.run(&format!("export plain:100/vm-100-disk-9.raw auto {}", file.display())).unwrap_err();
+    assert!(error.contains("vm-100-disk-9.raw"), "{error}");
+    assert!(!file.exists());
+}
+
+#[test]
 fn features_tell_why_not() {
     let Some(bench) = Bench::new() else { return };
     let text = bench.prints("features plain");
