@@ -20,7 +20,7 @@ pub(crate) struct Alloc {
     #[arg(value_parser = crate::kibibytes)]
     size: u64,
     /// Its format; the default of the storage if left out
-    #[arg(long, value_name = "FORMAT", value_parser = image_format)]
+    #[arg(long, value_name = "FORMAT")]
     format: Option<ImageFormat>,
 }
 
@@ -72,10 +72,6 @@ pub(crate) struct Resize {
     volume: String,
     /// Its new size: a number in bytes, or with a unit (512M, 32G); with + in front it grows by so much
     size: String,
-}
-
-fn image_format(text: &str) -> Result<ImageFormat, String> {
-    crate::one_of("image format", text, ImageFormat::from_bytes)
 }
 
 /// The text of an optional argument.

@@ -21,7 +21,7 @@ pub(crate) struct List {
     #[arg(long, value_name = "VMID")]
     vmid: Option<VmId>,
     /// Only this kind of content
-    #[arg(long, value_name = "TYPE", value_parser = crate::content_type)]
+    #[arg(long, value_name = "TYPE")]
     content: Option<ContentType>,
     /// Show also what the storage holds beside, under the names that the tool reported, and why Proxmox VE never shows it
     #[arg(long)]

@@ -124,16 +124,6 @@ fn run(args: &Args, out: &mut Out) -> Outcome {
     }
 }
 
-/// A way to read an argument by the `from_bytes` of its type.
-fn one_of<T>(kind: &str, text: &str, read: impl Fn(&[u8]) -> Option<T>) -> Result<T, String> {
-    read(text.as_bytes()).ok_or_else(|| format!("there is no {kind} '{text}'"))
-}
-
-/// Reads the name of a content type.
-fn content_type(text: &str) -> Result<pve_volid::ContentType, String> {
-    one_of("content type", text, pve_volid::ContentType::from_bytes)
-}
-
 /// Reads a size in bytes: a number with a unit, `K`, `M`, `G`, `T`, or none.
 fn bytes(text: &str) -> Result<u64, String> {
     pve_config::format::parse_size(text.as_bytes()).map_err(|error| error.to_string())

@@ -17,7 +17,7 @@ pub(crate) struct Status {
     #[arg(long, value_name = "STORAGE")]
     storage: Option<String>,
     /// Only storages for this kind of content
-    #[arg(long, value_name = "TYPE", value_parser = crate::content_type)]
+    #[arg(long, value_name = "TYPE")]
     content: Option<ContentType>,
     /// Only storages that are enabled on the node
     #[arg(long)]

@@ -80,7 +80,8 @@ fn stream_format(text: &str) -> Result<Format, String> {
     if text == "auto" {
         return Ok(Format::Best);
     }
-    crate::one_of("stream format", text, |_| StreamFormat::from_name(text)).map(Format::Named)
+    let named = StreamFormat::from_name(text).map(Format::Named);
+    named.ok_or_else(|| format!("there is no stream format '{text}'"))
 }
 
 impl Scope {

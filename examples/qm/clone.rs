@@ -35,7 +35,7 @@ pub(crate) struct Clone {
     #[arg(long)]
     storage: Option<StorageId>,
     /// Format of the copies: raw, qcow2, vmdk
-    #[arg(long, value_parser = crate::image_format)]
+    #[arg(long)]
     format: Option<ImageFormat>,
     /// The node that gets the clone; its disks must be on shared storage
     #[arg(long, value_name = "NODE")]

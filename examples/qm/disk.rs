@@ -46,7 +46,7 @@ pub(crate) struct Move {
     #[arg(long, value_name = "0|1", num_args = 0..=1, default_missing_value = "1", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     delete: Option<bool>,
     /// The new format: raw, qcow2, vmdk
-    #[arg(long, value_parser = crate::image_format)]
+    #[arg(long)]
     format: Option<ImageFormat>,
     /// Only if the configuration has this SHA-1 digest
     #[arg(long)]
@@ -113,7 +113,7 @@ pub(crate) struct Import {
     /// The storage that gets the disk
     storage: StorageId,
     /// Format of the disk: raw, qcow2, vmdk
-    #[arg(long, value_parser = crate::image_format)]
+    #[arg(long)]
     format: Option<ImageFormat>,
     /// Attach it as this disk
     #[arg(long, value_name = "DISK")]

@@ -183,9 +183,3 @@ fn run(args: &Args, out: &mut Out) -> Outcome {
 fn given(text: Option<&String>) -> Option<&bstr::BStr> {
     text.map(bstr::BStr::new)
 }
-
-/// Reads the name of an image format.
-fn image_format(text: &str) -> Result<pve_volid::ImageFormat, String> {
-    let format = pve_volid::ImageFormat::from_bytes(text.as_bytes());
-    format.ok_or_else(|| format!("there is no image format '{text}'"))
-}
