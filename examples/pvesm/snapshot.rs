@@ -3,8 +3,7 @@
 
 use bstr::{BStr, ByteSlice};
 use clap::Subcommand;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use examples::moment;
 use pve_storage::SnapshotInfo;
 use serde_json::{Value, json};
 
@@ -68,12 +67,9 @@ fn list(place: &Place, out: &mut Out, volume: &str) -> Outcome {
     };
     line("Name", "Made", "Based on")?;
     for snapshot in &snapshots {
-        let made = snapshot.timestamp.and_then(|second| Timestamp::from_second(second).ok());
-        let made = made
-            .map(|made| made.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string());
         let parent = snapshot.link.as_ref().and_then(|link| link.parent.as_ref());
         let parent = parent.map(ToString::to_string).unwrap_or_default();
-        line(&snapshot.name.to_str_lossy(), &made.unwrap_or_default(), &parent)?;
+        line(&snapshot.name.to_str_lossy(), &moment::local(snapshot.timestamp), &parent)?;
     }
     Ok(())
 }

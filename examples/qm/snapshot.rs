@@ -5,8 +5,7 @@ use std::error::Error;
 
 use bstr::{BStr, ByteSlice};
 use clap::builder::BoolishValueParser;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use examples::moment;
 use pve_config::guest::VmConfig;
 use pve_qemu::snapshot::{
     Deleted, RolledBack, SnapshotNode, SnapshotRequest, delete_snapshot, snapshot_tree,
@@ -155,10 +154,7 @@ fn row(node: &SnapshotNode<'_>, width: usize) -> String {
     let indent = node.depth + 1;
     let rest = width + 4 - node.depth;
     let name = node.name.to_string();
-    let made = node.time.and_then(|second| Timestamp::from_second(second).ok());
-    let made = made
-        .map(|made| made.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string())
-        .unwrap_or_default();
+    let made = moment::local(node.time);
     let mut about = match node.description {
         Some(text) => text.to_string().lines().next().unwrap_or_default().to_owned(),
         None if node.time.is_none() => "You are here!".to_owned(),
