@@ -10,6 +10,7 @@ use bstr::ByteSlice;
 use clap::Parser;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use examples::whereabouts::Whereabouts;
 use pve_cfs::Source;
 use pve_config::inventory::Inventory;
 use pve_storage::audit::{
@@ -25,14 +26,10 @@ use serde_json::{Value, json};
 #[derive(Parser)]
 #[command(name = "audit", after_help = COLLECT)]
 struct Args {
-    /// A config.db, or a folder laid out like /etc/pve
-    #[arg(long, visible_alias = "config", value_name = "PATH", default_value = "/etc/pve")]
-    root: PathBuf,
-    /// Audit as this node; this machine if left out
-    #[arg(long, value_name = "NODE", conflicts_with = "from_dir")]
-    node: Option<String>,
+    #[command(flatten)]
+    whereabouts: Whereabouts,
     /// Ask no tools, but read what they printed: a folder with a folder for each node
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "node")]
     from_dir: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
@@ -67,14 +64,14 @@ fn is_broken_pipe(error: &std::io::Error) -> bool {
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
-    let source = Source::read(&args.root)?;
+    let source = Source::read(&args.whereabouts.root()?)?;
     let mut cluster = Inventory::new(source.listing.files());
     // a node without any file is one all the same
     let nodes = source.listing.directories().filter_map(|path| path.strip_prefix(b"nodes/"));
     cluster.add_nodes(nodes.filter(|name| !name.contains(&b'/')));
     let reports = match &args.from_dir {
         Some(folder) => reports(folder)?,
-        None => vec![live(&cluster, args.node.as_deref())?],
+        None => vec![live(&cluster, &args.whereabouts)?],
     };
     let found = audit(&cluster, &reports)?;
     let mut out = anstream::stdout().lock();
@@ -88,17 +85,9 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Asks the tools of this machine.
-fn live(cluster: &Inventory<'_>, node: Option<&str>) -> Result<NodeReport, Box<dyn std::error::Error>> {
-    let name = nix::sys::utsname::uname()?.nodename().to_string_lossy().into_owned();
-    let node = node.unwrap_or_else(|| name.split('.').next().unwrap_or_default());
+fn live(cluster: &Inventory<'_>, whereabouts: &Whereabouts) -> Result<NodeReport, String> {
     let nodes: Vec<String> = cluster.nodes.iter().map(ToString::to_string).collect();
-    if !nodes.iter().any(|known| known == node) {
-        return Err(format!(
-            "'{node}' is no node of the cluster: say --node with one of {}",
-            nodes.join(", ")
-        )
-        .into());
-    }
+    let node = whereabouts.node(&nodes)?;
     let storages = Storages::from_config(&cluster.storages);
     let host = LocalHost::new(|event| {
         if let Event::Warning(text) = event {

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use clap::Args;
-use examples::whereabouts::{node, root};
+use examples::whereabouts::Whereabouts;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use pve_cfs::Source;
 use pve_config::guest::GuestKind;
@@ -20,12 +20,8 @@ pub(crate) use examples::whereabouts::complain;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// A folder like /etc/pve, or a config.db; the one of this machine if left out
-    #[arg(long, global = true, value_name = "PATH")]
-    root: Option<PathBuf>,
-    /// Work as this node; this machine if left out, or the only node that there is
-    #[arg(long, global = true, value_name = "NODE")]
-    node: Option<String>,
+    #[command(flatten)]
+    whereabouts: Whereabouts,
     /// Print the commands that would be run, ready to be pasted, and change nothing
     #[arg(long, global = true)]
     dry_run: bool,
@@ -55,7 +51,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn open(options: &Options) -> Result<Self, Box<dyn Error>> {
-        let source = Source::read(&root(options.root.as_deref())?)?;
+        let source = Source::read(&options.whereabouts.root()?)?;
         let cluster = Inventory::new(source.listing.files());
         for finding in &source.findings {
             complain(&finding.severity().to_string(), &finding.to_string());
@@ -75,7 +71,7 @@ impl Place {
         Ok(Place {
             storages: Storages::from_config(&cluster.storages),
             containers: containers.map(|guest| u64::from(guest.vmid)).collect(),
-            node: node(options.node.as_deref(), &nodes)?,
+            node: options.whereabouts.node(&nodes)?,
             host: options.locks.iter().fold(host, |host, directory| host.with_locks_in(directory)),
             dry_run: options.dry_run,
             json: options.json,

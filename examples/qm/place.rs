@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anstyle::AnsiColor;
 use bstr::ByteSlice;
 use clap::Args;
-use examples::whereabouts::{DATABASE, MOUNTED, node, root};
+use examples::whereabouts::{DATABASE, MOUNTED, Whereabouts};
 use pve_cfs::Database;
 use pve_config::storage::StorageConfig;
 use pve_qemu::agent::GuestAgent;
@@ -37,12 +37,8 @@ const NODE_FILES: &str = "/usr/share/qemu-server";
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// A folder like /etc/pve, or a config.db; the one of this machine if left out
-    #[arg(long, visible_alias = "cluster", global = true, value_name = "PATH")]
-    root: Option<PathBuf>,
-    /// Work as this node; this machine if left out, or the only node that there is
-    #[arg(long, global = true, value_name = "NODE")]
-    node: Option<String>,
+    #[command(flatten)]
+    whereabouts: Whereabouts,
     /// Show the plan, with the commands ready to be pasted, and change nothing
     #[arg(long, global = true)]
     dry_run: bool,
@@ -101,9 +97,9 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn open(options: &Options) -> Result<Self, Box<dyn Error>> {
-        let root = root(options.root.as_deref())?;
+        let root = options.whereabouts.root()?;
         let cluster = Cluster::open(Some(&root))?;
-        let node = node(options.node.as_deref(), &cluster.nodes())?;
+        let node = options.whereabouts.node(&cluster.nodes())?;
         let text = cluster.read("storage.cfg").unwrap_or_default();
         let is_own =
             [MOUNTED, DATABASE].iter().any(|own| root == Path::new(own)) && options.run_dir.is_none();
@@ -293,11 +289,10 @@ fn document(step: &PlanStep) -> Value {
 
 /// The configuration files to look at: those asked for, those of this machine, or else a sample.
 pub(crate) fn cluster(options: &Options) -> Result<Cluster, String> {
-    let root = match &options.root {
-        None => root(None).ok(),
-        wanted => Some(root(wanted.as_deref())?),
-    };
-    Cluster::open(root.as_deref())
+    match options.whereabouts.root() {
+        Err(_) if options.whereabouts.root.is_none() => Cluster::open(None),
+        root => Cluster::open(Some(&root?)),
+    }
 }
 
 /// `/srv/pve` has `/srv/pve.run` beside it.
