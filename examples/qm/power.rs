@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use bstr::BStr;
 use clap::ArgAction;
 use clap::builder::BoolishValueParser;
 use pve_config::format::format_size;
-use pve_qemu::power::{self, Power, PowerError};
+use pve_qemu::power::{self, Power};
 use pve_volid::{StorageId, VmId};
 use serde_json::{Value, json};
 
@@ -166,7 +165,7 @@ impl Start {
         options.skip_lock = self.skiplock;
         options.timeout = seconds(self.timeout);
         options.force_machine = given(self.machine.as_ref());
-        options.force_cpu = self.forcecpu.as_deref().map(BStr::new);
+        options.force_cpu = given(self.forcecpu.as_ref());
         place.power(out, |power| power.start(self.vmid, &options), |()| sentence(self.vmid, "runs"))
     }
 }
@@ -282,11 +281,12 @@ impl Wait {
 
 impl Cleanup {
     pub(crate) fn run(&self, place: &Place, out: &mut Out) -> Outcome {
-        let clean = |power: Power<'_>| -> Result<(), PowerError> {
-            // nobody asks whether the guest wanted it: it is part of the command as the event daemon gives it
-            let _ = self.guest_requested;
-            power.cleanup(self.vmid, self.clean_shutdown)
-        };
-        place.power(out, clean, |()| sentence(self.vmid, "is cleaned up after"))
+        // nobody asks whether the guest wanted it: it is part of the command as the event daemon gives it
+        let _ = self.guest_requested;
+        place.power(
+            out,
+            |power| power.cleanup(self.vmid, self.clean_shutdown),
+            |()| sentence(self.vmid, "is cleaned up after"),
+        )
     }
 }
