@@ -35,6 +35,8 @@ const DELIMITER: u8 = 0xff;
 pub struct GuestAgent {
     lines: Lines,
     timeout: Option<Duration>,
+    /// Whether the next line answers the next command; not after a command that was given up.
+    in_step: bool,
 }
 
 /// A network interface, as the guest sees it.
@@ -66,8 +68,8 @@ pub struct Program {
 }
 
 impl GuestAgent {
-    /// Connects to the socket at `path`. `timeout` holds for the synchronisation and every answer; without one each command
-    /// gets the time it deserves ([`patience`]).
+    /// Connects to the socket at `path`. `timeout` holds for the synchronisation and every answer; without one each
+    /// command gets the time it deserves ([`patience`]).
     ///
     /// # Errors
     /// If nobody listens at the socket, or no agent answers in time.
@@ -82,16 +84,21 @@ impl GuestAgent {
     /// # Errors
     /// If no agent answers in time.
     pub fn over(stream: UnixStream, timeout: Option<Duration>) -> Result<Self, QmpError> {
-        let mut agent = GuestAgent { lines: Lines::new(stream), timeout };
+        let mut agent = GuestAgent { lines: Lines::new(stream), timeout, in_step: false };
         agent.synchronise()?;
         Ok(agent)
     }
 
-    /// Executes a command and returns what it returns.
+    /// Executes a command and returns what it returns. After one that was given up the conversation begins anew, since its
+    /// answer may still come.
     ///
     /// # Errors
     /// [`QmpError::Command`] if the agent refuses it, [`QmpError::Timeout`] if it does not answer.
     pub fn execute(&mut self, command: &str, arguments: Option<Value>) -> Result<Value, QmpError> {
+        if !self.in_step {
+            self.synchronise()?;
+        }
+        self.in_step = false;
         let timeout = self.timeout.unwrap_or_else(|| patience(command));
         let end = Instant::now() + timeout;
         let mut request = json!({ "execute": command });
@@ -107,6 +114,7 @@ impl GuestAgent {
         let Some(line) = answered else {
             return Err(QmpError::Timeout { command: command.to_owned(), timeout });
         };
+        self.in_step = true;
         let mut message: Map<String, Value> =
             serde_json::from_slice(&line).map_err(|_| QmpError::Protocol(excerpt(&line)))?;
         match (message.remove("return"), message.remove("error")) {
@@ -213,6 +221,7 @@ impl GuestAgent {
             let rest = line.get(at + 1..).unwrap_or_default();
             let message: Value = serde_json::from_slice(rest).unwrap_or_default();
             if message["return"] == number {
+                self.in_step = true;
                 return Ok(());
             }
         }
@@ -220,7 +229,7 @@ impl GuestAgent {
     }
 }
 
-/// A number that two conversations of this process do not share within a millisecond.
+/// The microsecond of about a second: a number that two conversations of this process hardly share.
 fn clock() -> u32 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     (since.as_micros() & 0xf_ffff) as u32
@@ -325,6 +334,19 @@ mod tests {
     fn a_guest_that_shuts_down_does_not_answer() {
         agent(&["close"]).shutdown().unwrap();
         assert!(matches!(agent(&["close"]).ping(), Err(QmpError::Closed)));
+    }
+
+    #[test]
+    fn a_late_answer_is_not_taken_for_that_of_the_next_command() {
+        let mut agent = agent(&[
+            "",
+            "{\"return\": \"late\"}\n\u{0}{\"return\": @}\n",
+            "{\"return\": \"frozen\"}\n",
+            "{\"return\": \"thawed\"}\n",
+        ]);
+        assert!(matches!(agent.ping(), Err(QmpError::Timeout { .. })));
+        assert!(agent.is_frozen().unwrap());
+        assert!(!agent.is_frozen().unwrap(), "which needs no other beginning");
     }
 
     #[test]
