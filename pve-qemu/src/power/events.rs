@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Seeing VMs end: a QEMU tells when its guest has shut down, is told to quit, and is cleaned up after (spec: vm-lifecycle,
-//! "Event daemon").
+//! Seeing VMs end: a QEMU tells when its guest has shut down, is told to quit, and is cleaned up after (spec:
+//! vm-lifecycle, "Event daemon").
 //!
 //! A QEMU is run so that it does not end with its guest. It connects to a socket, as a QMP server, and reports there.
 //! Whoever listens decides whether the machine is not needed any more; a backup that still reads its disks can ask for
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use pve_volid::VmId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use super::pid_file::Process;
@@ -28,8 +29,6 @@ use crate::qmp::{Lines, QmpError};
 const QUIT_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a peer may take to read a command.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long nothing need happen.
-const FOREVER: Duration = Duration::from_secs(3600);
 /// How often is looked whether the daemon shall end.
 const POLL: Duration = Duration::from_millis(200);
 /// States of a machine that may go on.
@@ -116,7 +115,11 @@ impl EventDaemon {
         thread::scope(|scope| {
             while !stop.load(Ordering::Relaxed) {
                 let limit = Timespec::try_from(POLL).ok();
-                poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], limit.as_ref())?;
+                match poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], limit.as_ref()) {
+                    // the signal may be what sets `stop`
+                    Err(Errno::INTR) => continue,
+                    polled => polled?,
+                };
                 match self.listener.accept() {
                     Ok((stream, _)) => {
                         scope.spawn(move || self.attend(stream, stop, on_end));
@@ -140,9 +143,9 @@ impl EventDaemon {
         let mut peer = Peer::Unknown;
         let mut lines = Lines::new(stream);
         while !stop.load(Ordering::Relaxed) {
-            let now = Instant::now();
             let deadline = self.deadline(&peer);
-            let end = deadline.unwrap_or(now + FOREVER).min(now + POLL);
+            let look = Instant::now() + POLL;
+            let end = deadline.map_or(look, |deadline| deadline.min(look));
             match lines.read(end) {
                 Ok(Some(line)) => {
                     let message: Value = serde_json::from_slice(&line).unwrap_or_default();
@@ -261,4 +264,35 @@ fn trusted_peer(stream: &UnixStream) -> Option<i32> {
 fn send(lines: &mut Lines, command: &str) -> Result<(), QmpError> {
     let text = format!("{}\n", json!({ "execute": command }));
     lines.write(text.as_bytes(), Instant::now() + WRITE_PATIENCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::pthread::{pthread_kill, pthread_self};
+    use nix::sys::signal::Signal;
+
+    use super::*;
+
+    #[test]
+    fn a_signal_ends_no_daemon() {
+        let directory = tempfile::tempdir().unwrap();
+        let daemon = EventDaemon::bind(RunDir::new(directory.path())).unwrap();
+        let (caught, stop) = (std::sync::Arc::new(AtomicBool::new(false)), AtomicBool::new(false));
+        signal_hook::flag::register(signal_hook::consts::SIGUSR1, caught.clone()).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        thread::scope(|scope| {
+            let served = scope.spawn(|| {
+                sender.send(pthread_self()).unwrap();
+                daemon.run(&stop, &|_| {})
+            });
+            let server = receiver.recv().unwrap();
+            for _ in 0..5 {
+                thread::sleep(POLL / 4);
+                pthread_kill(server, Signal::SIGUSR1).unwrap();
+            }
+            stop.store(true, Ordering::Relaxed);
+            served.join().unwrap().unwrap();
+        });
+        assert!(caught.load(Ordering::Relaxed));
+    }
 }
