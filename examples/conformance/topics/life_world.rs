@@ -2,7 +2,7 @@
 //! The model world in which the recorded operations on guests took place: configurations, volumes and machines that note
 //! what is done to them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -40,7 +40,12 @@ pub(crate) struct World {
     node: String,
     storages: Storages,
     facts: Facts,
-    now: i64,
+    /// When the case begins, in seconds since 1970.
+    start: i64,
+    /// Seconds that operations have slept since then.
+    clock: Cell<u64>,
+    /// Whether it is noted that volumes are used: activated, deactivated, filled with a cloud-init image as it is.
+    notes_use: bool,
     running: RefCell<BTreeSet<VmId>>,
     ha_managed: bool,
     fail: Vec<(String, String)>,
@@ -87,7 +92,9 @@ impl World {
         let world = World {
             storages: Storages::from_config(&StorageConfig::parse(&text)),
             facts,
-            now: case["now"].as_i64().unwrap_or(1_700_000_000),
+            start: case["now"].as_i64().unwrap_or(1_700_000_000),
+            clock: Cell::new(0),
+            notes_use: false,
             running: RefCell::default(),
             ha_managed: case["ha_managed"] == true,
             fail: failures(&case["fail"]),
@@ -112,6 +119,17 @@ impl World {
             }
         }
         Ok(world)
+    }
+
+    /// The same world, which also notes that volumes are used.
+    pub(crate) fn noting_use(mut self) -> Self {
+        self.notes_use = true;
+        self
+    }
+
+    /// Seconds since the case began.
+    pub(crate) fn clock(&self) -> u64 {
+        self.clock.get()
     }
 
     fn insert(&mut self, vmid: VmId, config: &Value) -> Result<(), String> {
@@ -535,11 +553,18 @@ impl Volumes for World {
         Ok(())
     }
 
-    fn activate(&self, _: &[&BStr]) -> Result<(), WorldError> {
+    fn activate(&self, volumes: &[&BStr]) -> Result<(), WorldError> {
+        if self.notes_use {
+            self.note(format!("activate {}", list(volumes)));
+            volumes.iter().try_for_each(|volume| self.known(volume).map(drop))?;
+        }
         Ok(())
     }
 
-    fn deactivate(&self, _: &[&BStr]) -> Result<(), WorldError> {
+    fn deactivate(&self, volumes: &[&BStr]) -> Result<(), WorldError> {
+        if self.notes_use {
+            self.note(format!("deactivate {}", list(volumes)));
+        }
         Ok(())
     }
 
@@ -547,6 +572,10 @@ impl Volumes for World {
         let resolver = self.facts.resolver.clone();
         let kind = pve_qemu::cloudinit::Settings::of_config(&config.main, vmid, resolver).kind();
         let kind = kind.map_err(|e| WorldError::Other(e.to_string()))?;
+        if self.notes_use {
+            self.note(format!("cloudinit-image {volume} {}", kind.label()));
+            return Ok(());
+        }
         if self.known(volume).is_err() {
             let (storage, name) = self.storage(volume)?;
             let file = name.rsplit_str("/").next().unwrap_or_default().as_bstr();
@@ -580,6 +609,10 @@ impl World {
             None => Ok(()),
         }
     }
+}
+
+fn list(volumes: &[&BStr]) -> String {
+    volumes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 fn at(snapshot: Option<&BStr>) -> String {
@@ -625,7 +658,7 @@ impl Machines for World {
 
 impl Chance for World {
     fn now(&self) -> i64 {
-        self.now
+        self.start + i64::try_from(self.clock()).unwrap_or(0)
     }
 
     fn uuid(&self) -> String {
@@ -640,5 +673,7 @@ impl Chance for World {
         format!("<CRYPT5:{}>", password.as_bstr()).into()
     }
 
-    fn sleep(&self, _: Duration) {}
+    fn sleep(&self, time: Duration) {
+        self.clock.set(self.clock() + time.as_secs());
+    }
 }

@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! VM_POWER: starting and stopping, as a trace of what is done to volumes, processes and files, with a simulated clock.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
-use bstr::{BStr, BString};
+use bstr::BStr;
 use pve_config::guest::VmConfig;
-use pve_qemu::cloudinit::{Resolver, Settings};
-use pve_qemu::node::{Chance, CopyOptions, ListedVolume, MachineChange, Machines, Node, Volumes, WorldError};
+use pve_qemu::node::{MachineChange, Machines, Node, Volumes, WorldError};
 use pve_qemu::power::{
     Flag, HookPhase, Launch, LaunchError, Power, PowerError, Processes, Property, Reboot, RunDir, Shutdown,
     Signal, Start, Stop, Suspend,
 };
 use pve_qemu::snapshot::RunningMachine;
 use pve_qemu::{Builder, CommandLine, Host, Options};
-use pve_storage::Storages;
-use pve_volid::{CivilTime, FixedOffset, ImageFormat, LocalZone as _, StorageId, VmId, VolumeId};
+use pve_volid::{CivilTime, FixedOffset, LocalZone as _, StorageId, VmId};
 use serde_json::{Map, Value, json};
 
 use super::life_world::{self, World};
@@ -72,7 +69,7 @@ pub(crate) fn run(case: &Value, _dir: &Path) -> Actual {
     };
     let mut actual = Map::new();
     actual.insert("trace".into(), world.base.ops());
-    actual.insert("elapsed".into(), world.clock.get().into());
+    actual.insert("elapsed".into(), world.base.clock().into());
     actual.insert("config".into(), world.base.config(vmid));
     if done.is_err() {
         actual.insert("error".into(), true.into());
@@ -84,37 +81,33 @@ pub(crate) fn run(case: &Value, _dir: &Path) -> Actual {
 struct PowerWorld<'c> {
     base: World,
     facts: &'c Value,
-    volumes: BTreeSet<BString>,
     run_dir: RunDir,
-    /// Seconds since the beginning.
-    clock: Cell<u64>,
     runs: Cell<bool>,
-    /// When the process will be gone.
+    /// When the process will be gone, in seconds since the case began.
     ends_at: Cell<Option<u64>>,
-    flags: RefCell<[bool; 2]>,
+    reboot: Cell<bool>,
+    cleanup: Cell<bool>,
     /// How often `query-savevm` was asked.
     asked: Cell<u32>,
 }
 
 impl<'c> PowerWorld<'c> {
     fn of_case(case: &'c Value) -> Result<Self, String> {
-        let volumes = case["volumes"].as_object().into_iter().flatten();
         let runs = !matches!(case["running"], Value::Null | Value::Bool(false));
         Ok(PowerWorld {
-            base: World::of_case(case)?,
+            base: World::of_case(case)?.noting_use(),
             facts: &case["facts"],
-            volumes: volumes.map(|(volume, _)| BString::from(volume.as_str())).collect(),
             run_dir: RunDir::new("/run/qemu-server"),
-            clock: Cell::new(0),
             runs: Cell::new(runs),
             ends_at: Cell::new(None),
-            flags: RefCell::new([false, runs]),
+            reboot: Cell::new(false),
+            cleanup: Cell::new(runs),
             asked: Cell::new(0),
         })
     }
 
     fn node(&self) -> Node<'_> {
-        Node { volumes: self, machines: self, chance: self, ..self.base.node() }
+        Node { machines: self, ..self.base.node() }
     }
 
     fn note(&self, entry: impl Into<String>) {
@@ -130,7 +123,7 @@ impl<'c> PowerWorld<'c> {
     /// The process ends so many seconds from now, if the case says so.
     fn end_after(&self, fact: &str) {
         if let Some(seconds) = self.facts[fact].as_u64() {
-            self.ends_at.set(Some(self.clock.get() + seconds));
+            self.ends_at.set(Some(self.base.clock() + seconds));
         }
     }
 
@@ -168,7 +161,7 @@ impl<'c> PowerWorld<'c> {
 
 impl Machines for PowerWorld<'_> {
     fn is_running(&self, _: VmId) -> bool {
-        self.runs.get() && self.ends_at.get().is_none_or(|end| self.clock.get() < end)
+        self.runs.get() && self.ends_at.get().is_none_or(|end| self.base.clock() < end)
     }
 
     fn qmp(
@@ -190,36 +183,13 @@ impl Machines for PowerWorld<'_> {
     }
 }
 
-impl Chance for PowerWorld<'_> {
-    fn now(&self) -> i64 {
-        self.base.now() + i64::try_from(self.clock.get()).unwrap_or(0)
-    }
-
-    fn uuid(&self) -> String {
-        self.base.uuid()
-    }
-
-    fn mac(&self, prefix: &str) -> String {
-        self.base.mac(prefix)
-    }
-
-    fn crypt(&self, password: &[u8]) -> BString {
-        self.base.crypt(password)
-    }
-
-    fn sleep(&self, time: Duration) {
-        self.clock.set(self.clock.get() + time.as_secs());
-    }
-}
-
 impl Processes for PowerWorld<'_> {
     fn run_dir(&self) -> &RunDir {
         &self.run_dir
     }
 
     fn flag(&self, _: VmId, flag: Flag) -> bool {
-        let [reboot, cleanup] = *self.flags.borrow();
-        if flag == Flag::Reboot { reboot } else { cleanup }
+        self.state_of(flag).1.get()
     }
 
     fn set_flag(&self, _: VmId, flag: Flag) -> Result<(), PowerError> {
@@ -355,118 +325,12 @@ impl Processes for PowerWorld<'_> {
 
 impl PowerWorld<'_> {
     fn change_flag(&self, flag: Flag, on: bool) {
-        let [reboot, cleanup] = &mut *self.flags.borrow_mut();
-        let (name, state) = if flag == Flag::Reboot { ("reboot", reboot) } else { ("cleanup", cleanup) };
-        *state = on;
+        let (name, state) = self.state_of(flag);
+        state.set(on);
         self.note(format!("{name}-flag {}", if on { "create" } else { "clear" }));
     }
 
-    fn list(volumes: &[&BStr]) -> String {
-        volumes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-    }
-}
-
-impl Volumes for PowerWorld<'_> {
-    fn storages(&self) -> &Storages {
-        self.base.storages()
-    }
-
-    fn images(&self, storage: &StorageId, owner: Option<VmId>) -> Result<Vec<ListedVolume>, WorldError> {
-        self.base.images(storage, owner)
-    }
-
-    fn size(&self, volume: &BStr) -> Result<(u64, ImageFormat), WorldError> {
-        self.base.size(volume)
-    }
-
-    fn volume_at(&self, path: &BStr) -> Result<Option<VolumeId>, WorldError> {
-        self.base.volume_at(path)
-    }
-
-    fn allocate(
-        &self,
-        storage: &StorageId,
-        owner: VmId,
-        format: ImageFormat,
-        name: Option<&BStr>,
-        kib: f64,
-    ) -> Result<VolumeId, WorldError> {
-        self.base.allocate(storage, owner, format, name, kib)
-    }
-
-    fn free(&self, volume: &BStr) -> Result<(), WorldError> {
-        self.base.free(volume)
-    }
-
-    fn clone_linked(
-        &self,
-        base: &BStr,
-        snapshot: Option<&BStr>,
-        owner: VmId,
-    ) -> Result<VolumeId, WorldError> {
-        self.base.clone_linked(base, snapshot, owner)
-    }
-
-    fn copy(
-        &self,
-        source: &BStr,
-        snapshot: Option<&BStr>,
-        target: &BStr,
-        options: CopyOptions,
-    ) -> Result<(), WorldError> {
-        self.base.copy(source, snapshot, target, options)
-    }
-
-    fn create_base(&self, volume: &BStr) -> Result<VolumeId, WorldError> {
-        self.base.create_base(volume)
-    }
-
-    fn rename(&self, volume: &BStr, owner: VmId, name: Option<&BStr>) -> Result<VolumeId, WorldError> {
-        self.base.rename(volume, owner, name)
-    }
-
-    fn resize(&self, volume: &BStr, size: u64, running: bool) -> Result<(), WorldError> {
-        self.base.resize(volume, size, running)
-    }
-
-    fn create_snapshot(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError> {
-        self.base.create_snapshot(volume, snapshot)
-    }
-
-    fn delete_snapshot(&self, volume: &BStr, snapshot: &BStr, running: bool) -> Result<(), WorldError> {
-        self.base.delete_snapshot(volume, snapshot, running)
-    }
-
-    fn check_rollback(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError> {
-        self.base.check_rollback(volume, snapshot)
-    }
-
-    fn rollback(&self, volume: &BStr, snapshot: &BStr) -> Result<(), WorldError> {
-        self.base.rollback(volume, snapshot)
-    }
-
-    fn activate_storage(&self, storage: &StorageId) -> Result<(), WorldError> {
-        self.base.activate_storage(storage)
-    }
-
-    fn activate(&self, volumes: &[&BStr]) -> Result<(), WorldError> {
-        self.note(format!("activate {}", Self::list(volumes)));
-        let allocated = |volume: &BStr| self.base.size(volume).is_ok();
-        match volumes.iter().find(|volume| !self.volumes.contains(**volume) && !allocated(volume)) {
-            Some(missing) => Err(WorldError::Other(format!("there is no volume {missing}"))),
-            None => Ok(()),
-        }
-    }
-
-    fn deactivate(&self, volumes: &[&BStr]) -> Result<(), WorldError> {
-        self.note(format!("deactivate {}", Self::list(volumes)));
-        Ok(())
-    }
-
-    fn write_cloudinit(&self, vmid: VmId, config: &VmConfig<'_>, volume: &BStr) -> Result<(), WorldError> {
-        let settings = Settings::of_config(&config.main, vmid, Resolver::default());
-        let kind = settings.kind().map_err(|error| WorldError::Other(error.to_string()))?;
-        self.note(format!("cloudinit-image {volume} {}", kind.label()));
-        Ok(())
+    fn state_of(&self, flag: Flag) -> (&'static str, &Cell<bool>) {
+        if flag == Flag::Reboot { ("reboot", &self.reboot) } else { ("cleanup", &self.cleanup) }
     }
 }
