@@ -2,47 +2,52 @@
 //! Starting and stopping: from a configuration to a process, and back.
 //!
 //! Between the text of a configuration and a running guest lies a sequence of steps whose order matters: a lock is taken,
-//! pending changes become current, the cloud-init image is made, volumes are activated, the command line is computed, QEMU
-//! is run, and a flag is left that says that somebody has to clean up after it. [`Power`] walks that sequence on a
+//! pending changes become current, the cloud-init image is made, volumes are activated, the command line is computed,
+//! QEMU is run, and a flag is left that says that somebody has to clean up after it. [`Power`] walks that sequence on a
 //! [`Node`] and on [`Processes`]; what stands behind those decides whether something really happens. The same
 //! sequence serves a node, and a simulation with a clock of its own. [`LocalProcesses`] and [`LocalMachines`] are the
-//! real ones, for Proxmox's QEMU and, with [`Dialect::Stock`], for that of a distribution; its page shows a VM that is
-//! started, looked at and stopped in a directory of one's own, by any user.
+//! real ones, for Proxmox's QEMU and, with [`Dialect::Stock`], for that of a distribution; the page of the former shows
+//! a VM that is started, looked at and stopped in a directory of one's own, by any user.
 //!
 //! # Who cleans up
 //!
-//! A guest can shut itself down, and a QEMU can crash. On a node an event daemon ([`EventDaemon`]) sees that, and runs [`Power::cleanup`]:
-//! volumes are deactivated, files removed, and a VM that was to be rebooted is started again. Where no such daemon listens
-//! ([`LocalProcesses::has_event_daemon`]), whoever has waited for the end ([`Power::wait`]) calls it, and always after
-//! [`Power::reboot`]. Nothing is lost if nobody does: the next start begins anew.
+//! A guest can shut itself down, and a QEMU can crash. On a node an event daemon ([`EventDaemon`]) sees that, and runs
+//! [`Power::cleanup`]: volumes are deactivated, files removed, and a VM that was to be rebooted is started again. Where
+//! no such daemon listens ([`LocalProcesses::has_event_daemon`]), whoever has waited for the end ([`Power::wait`]) calls
+//! it, and always after [`Power::reboot`]. Nothing is lost if nobody does: the next start begins anew.
 //!
 //! # What survives whom
 //!
-//! QEMU makes itself a daemon. Nothing that happens to the program that started it affects it, and everything that a later
-//! program must know lies in the run directory ([`RunDir`]): `VMID.pid` names the process, `VMID.qmp` is the socket
-//! that it is controlled by, `VMID.cleanup` says that its end has not been cleaned up after. Whether a VM *runs* is asked of the process table: the
-//! process of the pid file must be a QEMU that was given this very pid file. A pid file without such a process is left over,
-//! and the next start replaces it.
+//! QEMU makes itself a daemon. Nothing that happens to the program that started it affects it, and everything that a
+//! later program must know lies in the run directory ([`RunDir`]): `VMID.pid` names the process, `VMID.qmp` is the
+//! socket that it is controlled by, `VMID.cleanup` says that its end has not been cleaned up after. Whether a VM *runs*
+//! is asked of the process table: the process of the pid file must be a QEMU that was given this very pid file. A pid
+//! file without such a process is left over, and the next start replaces it.
 //!
 //! A program that dies in the middle of a start leaves either no process, and the next start begins anew, or a process,
-//! and the VM runs. The cases in between, and what they leave (`tests/power.rs` kills a start, a suspension and a
+//! and the VM runs. The cases in between, and what they leave (`tests/power/deaths.rs` kills a start, a suspension and a
 //! resumption before and after each of their steps):
 //!
 //! | died | left behind | what the next operation makes of it |
 //! | --- | --- | --- |
-//! | before QEMU ran | applied pending changes, a new cloud-init image, active volumes | a start does all of it again, with the same result |
-//! | after QEMU ran, before the flag `cleanup` | a running guest | works as ever; but a stop leaves its volumes active and its files in place, as the reference does |
+//! | before QEMU ran | applied pending changes, a new cloud-init image, active volumes | a start does all of it again |
+//! | before the flag `cleanup` | a running guest | works; a stop leaves volumes active and files in place[^flag] |
 //! | before balloon, links | a running guest with all its memory and all its links up | the next start sets them |
-//! | suspending to disk, before the configuration names the state | a running guest, and a volume `vm-VMID-state-…` that nothing names | the audit of storages names it; free it, or another suspension on the same day finds its name taken |
-//! | before QEMU has quit | a guest that runs or is paused, `lock: suspending`, and a state that may be incomplete | `qm unlock`, delete `vmstate`, resume |
-//! | after QEMU has quit | `lock: suspending` and a complete state | `qm unlock`; the next start goes on from the state |
-//! | resuming from disk, before QEMU ran | `lock: suspended` and the state | resume again |
-//! | after QEMU ran | a running guest with `lock: suspended` and `vmstate`, whose volume may be freed already | `qm unlock`, delete `vmstate` |
+//! | suspending, before the configuration names the state | a running guest, and a volume that nothing names[^state] | the audit of storages names it: free it |
+//! | suspending, before QEMU has quit | a guest, `lock: suspending`, a state that may be incomplete | `qm unlock`, delete `vmstate`, resume |
+//! | suspending, after QEMU has quit | `lock: suspending` and a complete state | `qm unlock`; the next start goes on from the state |
+//! | resuming, before QEMU ran | `lock: suspended` and the state | resume again |
+//! | resuming, after QEMU ran | a running guest with `lock: suspended` and a `vmstate` that may be freed | `qm unlock`, delete `vmstate` |
+//!
+//! [^flag]: As the reference does. The next start does not mind.
+//!
+//! [^state]: `vm-VMID-state-suspend-DATE`: until it is freed, another suspension on the same day finds its name taken.
 //!
 //! # Where the reference can lose something
 //!
 //! * A failed suspension frees its state volume but leaves `lock: suspending`; so do we.
-//! * Stopping applies pending changes *after* the guest is gone: an error there is only a warning, and the change stays pending.
+//! * Stopping applies pending changes *after* the guest is gone: an error there is only a warning, and the change stays
+//!   pending.
 //! * If the command to shut down fails but the guest is gone anyway, nothing is cleaned up; `qm cleanup` does it.
 
 mod auxiliary;
@@ -266,8 +271,8 @@ impl<'a> Power<'a> {
         result.map_err(|error| self.processes.warn(&error.to_string())).ok()
     }
 
-    /// Applies all pending changes, and returns the configuration as it is then. What cannot be applied stays pending, with
-    /// a warning.
+    /// Applies all pending changes, and returns the configuration as it is then. What cannot be applied stays pending,
+    /// with a warning.
     fn apply_pending(&self, vmid: VmId, config: VmConfig<'static>) -> Result<VmConfig<'static>, PowerError> {
         let applied = pending::apply(self.node, vmid, config)?;
         for (key, reason) in &applied.refused {

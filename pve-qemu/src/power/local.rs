@@ -48,8 +48,8 @@ const SAVE_CAPABILITIES: [&str; 3] = ["auto-converge", "xbzrle", "dirty-bitmaps"
 /// use pve_storage::{LocalHost, Session, Storage, Storages};
 ///
 /// let configs = DirectoryStore::new("/tmp/trial/pve", "pve1").with_locks_in("/tmp/trial/lock");
-/// let storages: Storages =
-///     [Storage::new("local".parse()?, "dir").with("path", "/tmp/trial/vz").with("content", "images")].into_iter().collect();
+/// let disks = Storage::new("local".parse()?, "dir").with("path", "/tmp/trial/vz").with("content", "images");
+/// let storages: Storages = [disks].into_iter().collect();
 /// let local = LocalHost::new(|event| eprintln!("{event:?}")).with_locks_in("/tmp/trial/lock");
 /// let volumes = StoredVolumes::new(Session::new(&storages, &local, "pve1"), Default::default())
 ///     .with_cloudinit_in("/tmp/trial/cloudinit");

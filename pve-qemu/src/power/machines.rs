@@ -26,7 +26,8 @@ use crate::version::{MachineVersion, highest_revision};
 /// go to the agent in the guest.
 ///
 /// With [`Dialect::Stock`] the commands that save the state of a machine (`savevm-start`, `query-savevm`,
-/// `savevm-end`) are carried out by those of any QEMU: the machine is paused, and its state migrates into the file.
+/// `savevm-end`) are carried out by those of any QEMU: the state migrates into the file, after which the machine is
+/// paused.
 #[derive(Clone)]
 pub struct LocalMachines<'a> {
     run_dir: RunDir,
@@ -42,8 +43,8 @@ impl<'a> LocalMachines<'a> {
         LocalMachines { run_dir, volumes, dialect, facts: None }
     }
 
-    /// The same with facts of the host, from which the arguments of devices are computed; without, the host is asked when a
-    /// device changes.
+    /// The same with facts of the host, from which the arguments of devices are computed; without, the host is asked when
+    /// a device changes.
     #[must_use]
     pub fn with_facts(mut self, facts: Host) -> Self {
         self.facts = Some(facts);
@@ -104,8 +105,8 @@ impl<'a> LocalMachines<'a> {
 }
 
 impl LocalMachines<'_> {
-    /// The arguments that a VM would be started with, if these were its options and the machine of the same version as that
-    /// which runs.
+    /// The arguments that a VM would be started with, if these were its options and the machine of the same version as
+    /// that which runs.
     pub(super) fn arguments(&self, vmid: VmId, section: &VmSection<'_>) -> Result<Vec<BString>, WorldError> {
         let failed = |error: CommandError| WorldError::Config { vmid, reason: error.to_string() };
         let mut facts = self.facts.clone().unwrap_or_else(Host::probe);

@@ -19,7 +19,9 @@ use crate::snapshot::RunningMachine;
 /// Processes that nothing happens to. The steps are added to those of the rehearsal whose node the operation works on.
 ///
 /// ```no_run
-/// # fn example(node: pve_qemu::node::Node<'_>, processes: &dyn pve_qemu::power::Processes) -> Result<(), Box<dyn std::error::Error>> {
+/// # use pve_qemu::node::Node;
+/// # use pve_qemu::power::Processes;
+/// # fn example(node: Node<'_>, processes: &dyn Processes) -> Result<(), Box<dyn std::error::Error>> {
 /// use pve_qemu::node::Rehearsal;
 /// use pve_qemu::power::{Power, RehearsedProcesses, Start};
 ///

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The state of a machine in a file, by the commands that every QEMU has: a migration into an open file, and from one.
 //!
-//! Proxmox's QEMU has commands of its own (`savevm-start`, `query-savevm`, `savevm-end`), which save the state while the machine
-//! runs and stop it at the end. A migration ends in the same way: the machine does not run, and its state is complete.
+//! Proxmox's QEMU has commands of its own (`savevm-start`, `query-savevm`, `savevm-end`), which save the state while the
+//! machine runs and stop it at the end. A migration ends in the same way: the machine does not run, and its state is
+//! complete.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use bstr::{BStr, ByteSlice};
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ fn take_disks_back(qmp: &mut Qmp, command: &str) -> Result<(), QmpError> {
     }
 }
 
-/// Pauses the machine, and lets its state migrate into the file, if one is named.
+/// Lets the state of the machine migrate into a file, while it runs. Without a file the machine is paused at once.
 fn start(qmp: &mut Qmp, file: Option<&str>) -> Result<Value, QmpError> {
     if let Some(path) = file {
         let file = OpenOptions::new().write(true).open(path)?;
@@ -101,7 +101,7 @@ fn end(qmp: &mut Qmp) -> Result<Value, QmpError> {
 /// Gives a machine that waits for a migration its state. Returns when it has all of it.
 pub(super) fn load(qmp: &mut Qmp, path: &BStr) -> Result<(), QmpError> {
     let path = path.to_path().map_err(|error| QmpError::Protocol(error.to_string()))?;
-    let file = open(path)?;
+    let file = File::open(path)?;
     qmp.give_file(NAME, file.as_fd())?;
     qmp.execute("migrate-incoming", Some(json!({ "uri": format!("fd:{NAME}") })))?;
     loop {
@@ -119,8 +119,4 @@ pub(super) fn load(qmp: &mut Qmp, path: &BStr) -> Result<(), QmpError> {
             _ => std::thread::sleep(std::time::Duration::from_millis(50)),
         }
     }
-}
-
-fn open(path: &Path) -> Result<File, QmpError> {
-    Ok(File::open(path)?)
 }
