@@ -160,21 +160,7 @@ fn start_tpm(
         emulator = emulator.arg("--tpm2");
     }
     for command in [setup, emulator] {
-        let program = command.program().to_string();
-        match host.run(&command, Streams::none()) {
-            Ok(output) if output.succeeded() => {}
-            Ok(output) => {
-                return Err(LaunchError::Failed {
-                    program,
-                    status: output.exit.to_string(),
-                    said: output.complaint(),
-                });
-            }
-            Err(pve_storage::RunError::Start { source, .. }) => {
-                return Err(LaunchError::Run { program, source });
-            }
-            Err(error) => return Err(preparation(error.to_string())),
-        }
+        LaunchError::check(command.program().to_string(), host.run(&command, Streams::none()))?;
     }
     Ok(())
 }

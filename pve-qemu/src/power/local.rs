@@ -199,16 +199,7 @@ impl<'a> LocalProcesses<'a> {
 
     /// Runs a program that must succeed.
     fn succeed(&self, command: &Command) -> Result<(), LaunchError> {
-        let program = command.program().to_string();
-        match self.host.run(command, Streams::none()) {
-            Ok(output) if output.succeeded() => Ok(()),
-            Ok(output) => Err(LaunchError::Failed {
-                program,
-                status: output.exit.to_string(),
-                said: said(&output.stderr),
-            }),
-            Err(error) => Err(LaunchError::Preparation { what: program, reason: error.to_string() }),
-        }
+        LaunchError::check(command.program().to_string(), self.host.run(command, Streams::none()))
     }
 
     /// The command with its scope around it.
@@ -269,13 +260,7 @@ impl<'a> LocalProcesses<'a> {
         match run {
             Ok(output) if output.succeeded() => Ok(()),
             _ if slow => Err(LaunchError::Slow { program, seconds }),
-            Ok(output) => Err(LaunchError::Failed {
-                program,
-                status: output.exit.to_string(),
-                said: said(&output.stderr),
-            }),
-            Err(pve_storage::RunError::Start { source, .. }) => Err(LaunchError::Run { program, source }),
-            Err(error) => Err(LaunchError::Preparation { what: program, reason: error.to_string() }),
+            run => LaunchError::check(program, run),
         }
     }
 
@@ -511,14 +496,4 @@ fn make_directory(path: &Path) -> std::io::Result<()> {
 /// Whether systemd runs this host.
 fn has_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
-}
-
-/// What a program has complained of, shortened.
-fn said(text: &[u8]) -> String {
-    const SHOWN: usize = 2000;
-    let text = text.trim_ascii().to_str_lossy();
-    match text.char_indices().nth_back(SHOWN) {
-        Some((at, _)) => format!("…{}", text.get(at..).unwrap_or_default()),
-        None => text.into_owned(),
-    }
 }

@@ -5,8 +5,9 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use bstr::BStr;
+use bstr::{BStr, ByteSlice};
 use pve_config::guest::VmConfig;
+use pve_storage::{Output, RunError};
 use pve_volid::VmId;
 
 use super::{Flag, Launch, PowerError, ProcessFacts, RunDir};
@@ -208,4 +209,29 @@ pub enum LaunchError {
         /// Why not.
         reason: String,
     },
+}
+
+impl LaunchError {
+    /// What a program that must succeed has come to.
+    pub(super) fn check(program: String, run: Result<Output, RunError>) -> Result<(), Self> {
+        match run {
+            Ok(output) if output.succeeded() => Ok(()),
+            Ok(output) => {
+                let (status, said) = (output.exit.to_string(), shortened(&output.stderr));
+                Err(LaunchError::Failed { program, status, said })
+            }
+            Err(RunError::Start { source, .. }) => Err(LaunchError::Run { program, source }),
+            Err(error) => Err(LaunchError::Preparation { what: program, reason: error.to_string() }),
+        }
+    }
+}
+
+/// The end of what a program has complained of.
+fn shortened(text: &[u8]) -> String {
+    const SHOWN: usize = 2000;
+    let text = text.trim_ascii().to_str_lossy();
+    match text.char_indices().nth_back(SHOWN) {
+        Some((at, _)) => format!("…{}", text.get(at..).unwrap_or_default()),
+        None => text.into_owned(),
+    }
 }
