@@ -78,8 +78,7 @@ impl Auxiliaries {
 
 /// Runs the daemon of a directory: it is given a socket that listens already.
 fn serve(share: &SharedDirectory, run_dir: &RunDir) -> Result<Child, LaunchError> {
-    let inside = share.socket.strip_prefix("/run/qemu-server").unwrap_or(&share.socket);
-    let socket = run_dir.path().join(inside);
+    let socket = run_dir.place(&share.socket);
     let preparation = |error: std::io::Error| LaunchError::Preparation {
         what: socket.display().to_string(),
         reason: error.to_string(),

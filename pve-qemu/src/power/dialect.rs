@@ -67,8 +67,6 @@ pub struct Surroundings<'a> {
     pub arch: &'a str,
 }
 
-/// Where the reference has its sockets; `/run` and `/var/run` are one directory there.
-const RUN_DIRS: [&str; 2] = ["/var/run/qemu-server/", "/run/qemu-server/"];
 const EVENTS: &str = "/var/run/qmeventd.sock";
 const SHARE: &str = "/usr/share/qemu-server/";
 const SPLASH: &str = ",splash=/usr/share/qemu-server/bootsplash.jpg";
@@ -208,10 +206,11 @@ impl Adapted {
             return;
         }
         let here = format!("{}/", run_dir.path().display());
+        let names = RunDir::REFERENCE_NAMES.map(|name| format!("{name}/"));
         let events = run_dir.events().display().to_string();
         for argument in &mut self.arguments {
             // not one after the other: the new directory may hold the name of the old one
-            if let Some(found) = RUN_DIRS.iter().find(|old| argument.contains_str(old)) {
+            if let Some(found) = names.iter().find(|name| argument.contains_str(name)) {
                 *argument = argument.replace(found, &here).into();
             } else if argument.contains_str(EVENTS) {
                 *argument = argument.replace(EVENTS, &events).into();

@@ -12,7 +12,9 @@ use pve_volid::VmId;
 ///
 /// let vmid = "100".parse()?;
 /// assert_eq!(RunDir::default().pid(vmid).to_str(), Some("/var/run/qemu-server/100.pid"));
-/// assert_eq!(RunDir::new("/tmp/trial").flag(vmid, Flag::Reboot).to_str(), Some("/tmp/trial/100.reboot"));
+/// let trial = RunDir::new("/tmp/trial");
+/// assert_eq!(trial.flag(vmid, Flag::Reboot).to_str(), Some("/tmp/trial/100.reboot"));
+/// assert_eq!(trial.place("/run/qemu-server/100.vnc".as_ref()).to_str(), Some("/tmp/trial/100.vnc"));
 /// # Ok::<(), pve_volid::IdError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +40,8 @@ impl Default for RunDir {
 impl RunDir {
     /// The directory that the reference uses.
     pub const REFERENCE: &str = "/var/run/qemu-server";
+    /// Its two names; `/run` and `/var/run` are one directory there.
+    pub(super) const REFERENCE_NAMES: [&str; 2] = [RunDir::REFERENCE, "/run/qemu-server"];
 
     /// A directory of one's choice.
     #[must_use]
@@ -54,7 +58,16 @@ impl RunDir {
     /// Whether it is the one that the reference uses, by either of its names.
     #[must_use]
     pub fn is_reference(&self) -> bool {
-        [RunDir::REFERENCE, "/run/qemu-server"].iter().any(|path| self.0 == Path::new(path))
+        RunDir::REFERENCE_NAMES.iter().any(|path| self.0 == Path::new(path))
+    }
+
+    /// Where a file is that the reference has at `path`: in this directory, if it is in the reference's.
+    #[must_use]
+    pub fn place(&self, path: &Path) -> PathBuf {
+        match RunDir::REFERENCE_NAMES.iter().find_map(|old| path.strip_prefix(old).ok()) {
+            Some(inside) if !self.is_reference() => self.0.join(inside),
+            _ => path.to_owned(),
+        }
     }
 
     /// Socket of the event daemon, which is told when a guest shuts down.

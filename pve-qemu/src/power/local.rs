@@ -173,7 +173,7 @@ impl<'a> LocalProcesses<'a> {
         }
         let effects = &launch.command.effects;
         for copy in &effects.copies {
-            let to = self.here(&copy.to);
+            let to = self.run_dir.place(&copy.to);
             let made = to.parent().map_or(Ok(()), make_directory);
             made.and_then(|()| fs::copy(&copy.from, &to).map(drop)).map_err(|error| failed(&to, error))?;
         }
@@ -185,16 +185,6 @@ impl<'a> LocalProcesses<'a> {
             self.succeed(&command)?;
         }
         effects.pci_devices.first().map_or(Ok(()), refuse_pci)
-    }
-
-    /// A path of the reference's run directory, in this one.
-    fn here(&self, path: &Path) -> std::path::PathBuf {
-        let inside =
-            ["/var/run/qemu-server", "/run/qemu-server"].iter().find_map(|old| path.strip_prefix(old).ok());
-        match inside {
-            Some(inside) if !self.run_dir.is_reference() => self.run_dir.path().join(inside),
-            _ => path.to_owned(),
-        }
     }
 
     /// Runs a program that must succeed.
