@@ -4,15 +4,20 @@
 use bstr::{BStr, BString};
 use pve_config::guest::{VmConfig, VmSection};
 use pve_config::vm::Drive;
-use pve_storage::{Facts, Feature, Refusal, Volume};
+use pve_storage::{Facts, Feature, Refusal, Storages, Volume};
 use pve_volid::{VmId, VolumeIdRef};
 
 use crate::node::Node;
 
 /// The volume of this id, if its storage exists and takes the name.
 pub(crate) fn volume<'s>(node: Node<'s>, volid: &'s BStr) -> Option<Volume<'s>> {
+    volume_on(node.volumes.storages(), volid)
+}
+
+/// As [`volume`], where there are no more than storages.
+pub(crate) fn volume_on<'s>(storages: &'s Storages, volid: &'s BStr) -> Option<Volume<'s>> {
     let id = VolumeIdRef::from_bytes(volid).ok()?;
-    node.volumes.storages().get(id.storage().as_str())?.volume(id.volname()).ok()
+    storages.get(id.storage().as_str())?.volume(id.volname()).ok()
 }
 
 /// The owner that the volume's name tells; none for paths and for ids that no storage reads.

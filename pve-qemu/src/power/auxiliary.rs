@@ -13,11 +13,12 @@ use std::time::Duration;
 use bstr::{BStr, BString, ByteSlice};
 use pve_config::vm::{Drive, DriveId};
 use pve_storage::{Command, Streams};
-use pve_volid::VolumeIdRef;
+use pve_volid::{ImageFormat, VolumeIdRef};
 
 use super::pid_file::Process;
 use super::{Launch, LaunchError, RunDir};
 use crate::command_line::SharedDirectory;
+use crate::disk::volume_on;
 use crate::node::Volumes;
 
 const SWTPM: &str = "/usr/bin/swtpm";
@@ -166,10 +167,11 @@ fn start_tpm(
 
 /// Whether a volume is raw; a path is a device.
 fn is_raw(volumes: &dyn Volumes, volume: &BStr) -> bool {
-    let Ok(id) = VolumeIdRef::from_bytes(volume) else { return volume.starts_with(b"/") };
-    let storage = volumes.storages().get(id.storage().as_str());
-    let format = storage.and_then(|storage| storage.volume(id.volname()).ok()?.format.image());
-    format.is_none_or(|format| format == pve_volid::ImageFormat::Raw)
+    if VolumeIdRef::from_bytes(volume).is_err() {
+        return volume.starts_with(b"/");
+    }
+    let format = volume_on(volumes.storages(), volume).and_then(|volume| volume.format.image());
+    format.is_none_or(|format| format == ImageFormat::Raw)
 }
 
 /// Whether a TPM is one of version 2.0 (the default is 1.2).

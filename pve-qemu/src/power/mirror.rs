@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use bstr::{BStr, ByteSlice};
-use pve_volid::{ImageFormat, VmId, VolumeIdRef};
+use pve_volid::{ImageFormat, VmId};
 use serde_json::{Value, json};
 
+use crate::disk::volume_on;
 use crate::node::{Machines, Volumes, WorldError};
 
 /// How often QEMU is asked how far it is.
@@ -24,8 +25,10 @@ pub(super) fn mirror(
 ) -> Result<(), WorldError> {
     let job = Job { machines, vmid, id: format!("mirror-{key}") };
     let disk = job.disk(key)?;
-    let (path, format) = (volumes.path(target)?, format_of(volumes, target));
-    let (path, target_node) = (path.to_str_lossy().into_owned(), format!("mirror-{key}-target"));
+    let path = volumes.path(target)?.to_str_lossy().into_owned();
+    let format = volume_on(volumes.storages(), target).and_then(|volume| volume.format.image());
+    let format = format.unwrap_or(ImageFormat::Raw);
+    let target_node = format!("mirror-{key}-target");
     let file = json!({ "driver": driver(&path), "filename": path, "locking": "off" });
     job.qmp("blockdev-add", json!({ "driver": format.as_str(), "node-name": &target_node, "file": file }))?;
     let mut arguments = json!({
@@ -135,15 +138,6 @@ impl Job<'_> {
             None => Ok(()),
         }
     }
-}
-
-/// The format that a volume's name tells.
-fn format_of(volumes: &dyn Volumes, volume: &BStr) -> ImageFormat {
-    let known = VolumeIdRef::from_bytes(volume).ok().and_then(|id| {
-        let storage = volumes.storages().get(id.storage().as_str())?;
-        storage.volume(id.volname()).ok()?.format.image()
-    });
-    known.unwrap_or(ImageFormat::Raw)
 }
 
 /// QEMU's driver for a path.
