@@ -36,7 +36,7 @@ pub use create::{SnapshotRequest, create_snapshot};
 pub use delete::{Deleted, delete_snapshot, set_snapshot_description};
 pub use rollback::{RolledBack, StartState, check_rollback, rollback};
 pub use running::RunningMachine;
-pub(crate) use running::virtio_cards;
+pub(crate) use running::{RUNNING_KEYS, virtio_cards};
 pub use state::{STATE_FORMAT, state_kib, state_storage};
 pub(crate) use state::{SaveError, allocate, memory, save};
 pub use tree::{SnapshotNode, snapshot_tree};

@@ -74,10 +74,8 @@ use crate::node::{LockMode, Node, WorldError};
 use crate::option_rules;
 use crate::pending::{self, PendingError};
 use crate::release::ReleaseError;
+use crate::snapshot::RUNNING_KEYS;
 use crate::vm_file::{self, PATIENCE, VmFileError};
-
-/// What goes with the saved state of a VM that was suspended to disk.
-const OF_SAVED_STATE: [&str; 3] = ["runningmachine", "runningcpu", "running-nets-host-mtu"];
 
 /// A change of the options of a VM.
 ///
@@ -369,7 +367,7 @@ impl Request {
             return;
         }
         let lock = config.has_lock("suspended").then_some("lock");
-        let kept = OF_SAVED_STATE.into_iter().filter(|key| config.main.contains(key));
+        let kept = RUNNING_KEYS.into_iter().filter(|key| config.main.contains(key));
         let more: Vec<&str> = lock.into_iter().chain(kept).filter(|key| !self.deletes(key)).collect();
         self.delete.extend(more.into_iter().map(BString::from));
     }

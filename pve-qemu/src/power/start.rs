@@ -15,9 +15,7 @@ use crate::builder::{Launch as Purpose, Options, State};
 use crate::cloudinit::{Occasion, image_drives};
 use crate::command_line::CommandLine;
 use crate::pending::write_images;
-
-/// What describes a saved machine in a configuration, besides its state.
-const RUNNING_KEYS: [&str; 3] = ["running-nets-host-mtu", "runningmachine", "runningcpu"];
+use crate::snapshot::RUNNING_KEYS;
 
 impl Power<'_> {
     /// Starts a VM, or resumes one that was suspended to disk.

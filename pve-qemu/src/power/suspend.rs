@@ -10,14 +10,12 @@ use serde_json::{Value, json};
 
 use super::{Power, PowerError, Start, Suspend};
 use crate::node::WorldError;
-use crate::snapshot::{self, RunningMachine, SaveError, state_storage, virtio_cards};
+use crate::snapshot::{self, RUNNING_KEYS, RunningMachine, SaveError, state_storage, virtio_cards};
 
 /// How long QEMU may take to tell its state before it is resumed.
 const STATUS_PATIENCE: Duration = Duration::from_secs(60);
 /// Options of guests whose state cannot be saved, by their name without number.
 const BLOCKERS: [&str; 4] = ["hostpci", "amd-sev", "intel-tdx", "virtiofs"];
-/// Options that describe a saved machine.
-const STATE_KEYS: [&str; 4] = ["vmstate", "runningmachine", "runningcpu", "running-nets-host-mtu"];
 
 impl Power<'_> {
     /// Suspends a VM: its CPUs are paused, or its state is saved on disk and its process ends.
@@ -123,7 +121,8 @@ impl Power<'_> {
         self.tolerate(self.deactivate(std::slice::from_ref(state)));
         self.tolerate(self.node.volumes.free(state.as_bstr()));
         let mut config = self.load(vmid)?;
-        for key in STATE_KEYS {
+        config.main.remove("vmstate");
+        for key in RUNNING_KEYS {
             config.main.remove(key);
         }
         self.store(vmid, &config)

@@ -16,6 +16,9 @@ pub struct RunningMachine {
     pub host_mtu: Vec<(BString, u32)>,
 }
 
+/// The options that tell it, in the main section of a suspended VM or in a snapshot, beside `vmstate`.
+pub(crate) const RUNNING_KEYS: [&str; 3] = ["runningmachine", "runningcpu", "running-nets-host-mtu"];
+
 impl RunningMachine {
     /// Reads them off the arguments of the process (`/proc/PID/cmdline`, split at NUL); `None` if it is no machine's.
     ///
