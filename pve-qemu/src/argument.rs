@@ -358,6 +358,12 @@ impl Piece for Float {
     }
 }
 
+/// The value of a property in an argument of the form `a=b,c=d`.
+pub(crate) fn property<'t>(argument: &'t [u8], name: &str) -> Option<&'t BStr> {
+    let mut parts = argument.split(|byte| *byte == b',');
+    parts.find_map(|part| part.strip_prefix(name.as_bytes())?.strip_prefix(b"=")).map(BStr::new)
+}
+
 /// Appends several pieces to an [`Element`].
 macro_rules! put {
     ($element:expr $(, $piece:expr)+ $(,)?) => {{

@@ -12,6 +12,7 @@ use pve_volid::VmId;
 use serde_json::{Map, Value, json};
 
 use super::LocalMachines;
+use crate::argument::property;
 use crate::node::{MachineChange, Machines, WorldError};
 
 /// How long a device may take to come or go.
@@ -59,7 +60,7 @@ impl Element {
             Some(map) => {
                 ["id", "node-name"].iter().find_map(|key| map.get(*key)?.as_str().map(str::to_owned))?
             }
-            None => part(text, "id")?.to_str().ok()?.to_owned(),
+            None => property(text, "id")?.to_str().ok()?.to_owned(),
         };
         Some(Element { kind, id, text: text.to_owned() })
     }
@@ -85,12 +86,6 @@ fn difference(with: Vec<Element>, without: &[Element]) -> Vec<Element> {
 
 fn json(text: &[u8]) -> Option<Map<String, Value>> {
     if text.starts_with(b"{") { serde_json::from_slice(text).ok() } else { None }
-}
-
-/// The value of a part of an argument.
-fn part<'t>(text: &'t [u8], key: &str) -> Option<&'t BStr> {
-    let mut parts = text.split(|byte| *byte == b',');
-    parts.find_map(|part| part.strip_prefix(key.as_bytes())?.strip_prefix(b"=")).map(BStr::new)
 }
 
 /// Makes a change.
@@ -331,7 +326,7 @@ impl Board<'_> {
         elements.retain(|element| element.id == node && matches!(element.kind, Kind::Blockdev | Kind::Drive));
         if let Some(drive) = elements.iter().find(|element| element.kind == Kind::Drive) {
             self.qmp("eject", json!({ "device": node, "force": true }))?;
-            return match part(&drive.text, "file") {
+            return match property(&drive.text, "file") {
                 Some(file) => {
                     let arguments = json!({ "device": node, "filename": file.to_str_lossy(), "force": true });
                     self.qmp("blockdev-change-medium", arguments)
@@ -376,7 +371,7 @@ impl Board<'_> {
         }
         let drive = elements.iter().find(|element| element.kind == Kind::Drive && element.id == node);
         for (name, value) in &mut limits {
-            let set = drive.and_then(|drive| part(&drive.text, &format!("throttling.{name}")));
+            let set = drive.and_then(|drive| property(&drive.text, &format!("throttling.{name}")));
             if let Some(number) = set.and_then(|text| text.to_str().ok()?.parse::<u64>().ok()) {
                 *value = number.into();
             }

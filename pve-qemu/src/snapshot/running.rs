@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What of a running machine must be the same when its saved memory is loaded again.
 
-use bstr::{BStr, BString, ByteSlice};
+use bstr::{BString, ByteSlice};
 use pve_config::guest::VmSection;
 use pve_config::vm::NetModel;
+
+use crate::argument::property;
 
 /// Machine type, CPU and network MTUs of a running machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -68,21 +70,15 @@ pub(crate) fn virtio_cards(section: &VmSection<'_>) -> Vec<String> {
 
 /// The type in the argument of `-machine`.
 fn machine_type(argument: &[u8]) -> Option<BString> {
-    let mut parts = argument.split(|byte| *byte == b',');
-    let named = argument.split(|byte| *byte == b',').find_map(|part| part.strip_prefix(b"type="));
-    let named = named.or_else(|| parts.next().filter(|first| !first.contains(&b'=')));
-    named.map(BString::from)
+    let first = || argument.split(|byte| *byte == b',').next().filter(|first| !first.contains(&b'='));
+    property(argument, "type").map(|kind| kind.as_bytes()).or_else(first).map(BString::from)
 }
 
 /// Card and MTU of a virtio network card; without `host_mtu` it is 0, which is none.
 fn network_card(argument: &[u8]) -> Option<(BString, u32)> {
     argument.strip_prefix(b"virtio-net-")?;
-    let value = |name: &[u8]| {
-        let parts = argument.split(|byte| *byte == b',');
-        parts.map(BStr::new).find_map(|part| part.strip_prefix(name)?.strip_prefix(b"="))
-    };
-    let mtu = value(b"host_mtu").map_or(Some(0), |mtu| mtu.to_str().ok()?.parse().ok())?;
-    Some((BString::from(value(b"id")?), mtu))
+    let mtu = property(argument, "host_mtu").map_or(Some(0), |mtu| mtu.to_str().ok()?.parse().ok())?;
+    Some((BString::from(property(argument, "id")?.as_bytes()), mtu))
 }
 
 #[cfg(test)]
