@@ -32,6 +32,7 @@ use crate::explain::is_option;
 use crate::host::Host;
 use crate::origin::Key;
 use crate::qmp::{Qmp, QmpError};
+use crate::version::QemuVersion;
 
 /// An installed emulator, as it describes itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,7 +156,6 @@ impl Emulator {
         let text = |value: &Value, key: &str| value[key].as_str().map(str::to_owned);
         let flag = |value: &Value, key: &str| value[key].as_bool().unwrap_or(false);
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-        let number = |key: &str| version["qemu"][key].as_u64().unwrap_or(0);
         let mut machines: Vec<Machine> = list(machines)
             .iter()
             .filter_map(|machine| {
@@ -181,7 +181,7 @@ impl Emulator {
             .collect();
         cpu_models.sort_by(|a, b| a.name.cmp(&b.name));
         Emulator {
-            version: format!("{}.{}.{}", number("major"), number("minor"), number("micro")),
+            version: QemuVersion::of_answer(version).map(|version| version.to_string()).unwrap_or_default(),
             package: text(version, "package").unwrap_or_default(),
             kvm: flag(kvm, "enabled"),
             machines,

@@ -60,6 +60,18 @@ impl QemuVersion {
         }
     }
 
+    /// The version in the answer to the QMP command `query-version`; `None` if it is none.
+    ///
+    /// ```
+    /// let answer = serde_json::json!({ "qemu": { "major": 10, "minor": 1, "micro": 2 }, "package": "" });
+    /// assert_eq!(pve_qemu::QemuVersion::of_answer(&answer).unwrap().to_string(), "10.1.2");
+    /// ```
+    #[must_use]
+    pub fn of_answer(answer: &serde_json::Value) -> Option<Self> {
+        let number = |name: &str| u32::try_from(answer["qemu"][name].as_u64()?).ok();
+        Some(QemuVersion { major: number("major")?, minor: number("minor")?, patch: number("micro")? })
+    }
+
     /// Whether this is `major.minor` or later; the patch level does not count.
     #[must_use]
     pub fn at_least(self, major: u32, minor: u32) -> bool {

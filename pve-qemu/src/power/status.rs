@@ -5,9 +5,10 @@ use std::fmt;
 use std::time::Duration;
 
 use pve_volid::VmId;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Flag, Power, PowerError, ProcessFacts};
+use crate::version::QemuVersion;
 
 /// The state of a machine in QEMU's words: `running`, `paused`, `prelaunch`, `suspended`, `shutdown` …
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +76,9 @@ impl Power<'_> {
         Ok(Status {
             running,
             process: if running { self.processes.facts(vmid) } else { None },
-            qemu_version: ask("query-version").and_then(|version| release(&version)),
+            qemu_version: ask("query-version")
+                .and_then(|answer| QemuVersion::of_answer(&answer))
+                .map(|version| version.to_string()),
             // without a balloon nobody knows
             memory: ask("query-balloon").and_then(|balloon| balloon["actual"].as_u64()),
             state,
@@ -100,10 +103,4 @@ impl Power<'_> {
         }
         Ok(())
     }
-}
-
-/// `7.2.22`, of the answer to `query-version`.
-fn release(version: &Value) -> Option<String> {
-    let number = |name: &str| version["qemu"][name].as_u64();
-    Some(format!("{}.{}.{}", number("major")?, number("minor")?, number("micro")?))
 }

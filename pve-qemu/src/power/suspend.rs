@@ -6,16 +6,19 @@ use std::time::Duration;
 use bstr::{BStr, BString, ByteSlice};
 use pve_config::guest::VmConfig;
 use pve_volid::{StorageId, VmId};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Power, PowerError, Start, Suspend};
 use crate::node::WorldError;
 use crate::snapshot::{self, RUNNING_KEYS, RunningMachine, SaveError, state_storage, virtio_cards};
+use crate::version::QemuVersion;
 
 /// How long QEMU may take to tell its state before it is resumed.
 const STATUS_PATIENCE: Duration = Duration::from_secs(60);
 /// Options of guests whose state cannot be saved, by their name without number.
 const BLOCKERS: [&str; 4] = ["hostpci", "amd-sev", "intel-tdx", "virtiofs"];
+/// QEMU from this version on lets the machine run again after its state was saved, unless told otherwise.
+const STARTS_AFTER_SAVING: QemuVersion = QemuVersion { major: 11, minor: 0, patch: 2 };
 
 impl Power<'_> {
     /// Suspends a VM: its CPUs are paused, or its state is saved on disk and its process ends.
@@ -105,9 +108,9 @@ impl Power<'_> {
         self.node.volumes.activate(&[state])?;
         self.processes.set_save_capabilities(vmid)?;
         let version = self.qmp(vmid, "query-version")?;
-        let more = match starts_machine_after_saving(&version) {
-            true => json!({ "skip-vm-start": true }),
-            false => json!({}),
+        let more = match QemuVersion::of_answer(&version) {
+            Some(version) if version >= STARTS_AFTER_SAVING => json!({ "skip-vm-start": true }),
+            _ => json!({}),
         };
         snapshot::save(self.node, vmid, state, more).map_err(|error| match error {
             SaveError::World(error) => error.into(),
@@ -172,13 +175,4 @@ fn blocker(config: &VmConfig<'_>) -> Option<BString> {
         BLOCKERS.iter().any(|blocker| name == blocker.as_bytes())
     });
     found.map(BStr::to_owned)
-}
-
-/// QEMU from 11.0.2 on lets the machine run again after its state was saved, unless told otherwise.
-fn starts_machine_after_saving(version: &Value) -> bool {
-    let number = |name: &str| version["qemu"][name].as_u64().and_then(|number| u32::try_from(number).ok());
-    let [Some(major), Some(minor), Some(micro)] = ["major", "minor", "micro"].map(number) else {
-        return false;
-    };
-    (major, minor, micro) >= (11, 0, 2)
 }
