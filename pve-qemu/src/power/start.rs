@@ -105,12 +105,12 @@ impl Power<'_> {
             self.node.volumes.activate(&volumes)?;
         }
         let command = self.command(vmid, config, options, resuming)?;
-        self.clear_scope(vmid);
+        let scope = Scope::of_config(vmid, &config.main);
+        self.clear_scope(vmid, &scope.unit());
         let timeout = match options.state {
             Some(_) => options.timeout,
             None => Some(options.timeout.unwrap_or_else(|| start_timeout(&config.main, resuming))),
         };
-        let scope = Scope::of_config(vmid, &config.main);
         let launch = Launch { vmid, config, command: &command, scope: &scope, timeout };
         self.processes.launch(&launch).map_err(|source| PowerError::Launch { vmid, source })
     }
@@ -175,15 +175,14 @@ impl Power<'_> {
     }
 
     /// Makes room for the scope: one of the same name may be left from a crash.
-    fn clear_scope(&self, vmid: VmId) {
+    fn clear_scope(&self, vmid: VmId, scope: &str) {
         const SYSTEMCTL: &str = "/bin/systemctl";
-        let scope = format!("{vmid}.scope");
         let bus = format!("pve-dbus-vmstate@{vmid}.service");
-        for arguments in [["reset-failed", &bus], ["reset-failed", &scope], ["stop", &scope]] {
+        for arguments in [["reset-failed", &bus], ["reset-failed", scope], ["stop", scope]] {
             // errors say that there is nothing to clear
             let _ = self.processes.run(SYSTEMCTL, &arguments);
         }
-        self.tolerate(self.processes.wait_for_unit(&scope, Duration::from_secs(20)));
+        self.tolerate(self.processes.wait_for_unit(scope, Duration::from_secs(20)));
     }
 
     /// What is told to a machine that has just begun to run.
