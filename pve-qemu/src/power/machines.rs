@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::dialect::{Surroundings, adapt};
 use super::pid_file::Process;
-use super::{Dialect, RunDir, mirror, plug, saved_state};
+use super::{Dialect, RunDir, plug, saved_state};
 use crate::agent::GuestAgent;
 use crate::builder::{Builder, Options};
 use crate::error::CommandError;
@@ -105,6 +105,10 @@ impl<'a> LocalMachines<'a> {
 }
 
 impl LocalMachines<'_> {
+    pub(super) fn volumes(&self) -> &dyn Volumes {
+        self.volumes
+    }
+
     /// The arguments that a VM would be started with, if these were its options and the machine of the same version as
     /// that which runs.
     pub(super) fn arguments(&self, vmid: VmId, section: &VmSection<'_>) -> Result<Vec<BString>, WorldError> {
@@ -178,12 +182,7 @@ impl Machines for LocalMachines<'_> {
     }
 
     fn change(&self, vmid: VmId, change: &MachineChange<'_>) -> Result<(), WorldError> {
-        match change {
-            MachineChange::Mirror { key, target, switch, .. } => {
-                mirror::mirror(self, self.volumes, vmid, key, target, *switch)
-            }
-            other => plug::change(self, vmid, other),
-        }
+        plug::change(self, vmid, change)
     }
 }
 

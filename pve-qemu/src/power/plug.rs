@@ -12,6 +12,7 @@ use pve_volid::VmId;
 use serde_json::{Map, Value, json};
 
 use super::LocalMachines;
+use super::mirror::mirror;
 use crate::argument::property;
 use crate::node::{MachineChange, Machines, WorldError};
 
@@ -96,7 +97,9 @@ pub(super) fn change(
 ) -> Result<(), WorldError> {
     let board = Board { machines, vmid };
     match change {
-        MachineChange::Mirror { .. } => Ok(()),
+        MachineChange::Mirror { key, target, switch, .. } => {
+            mirror(machines, machines.volumes(), vmid, key, target, *switch)
+        }
         MachineChange::Plug { key, section } | MachineChange::PlugUsb { key, section } => {
             board.plug(&board.of_option(section, key)?)
         }
