@@ -69,10 +69,12 @@ impl Host {
             ARCHITECTURES.iter().map(|arch| ((*arch).to_owned(), None)).collect();
         let mut emulators = BTreeMap::new();
         for (arch, program) in installed {
-            if let Some(emulator) = Emulator::ask(&program, PATIENCE).ok().filter(|_| program.exists()) {
-                emulators.insert(arch.to_owned(), emulator);
-            }
-            qemu.insert(arch.to_owned(), version(&program));
+            let emulator = Emulator::ask(&program, PATIENCE).ok();
+            // one that does not speak may print its version all the same
+            let told =
+                emulator.as_ref().map(|emulator| emulator.version.clone()).filter(|text| !text.is_empty());
+            qemu.insert(arch.to_owned(), told.or_else(|| version(&program)));
+            emulators.extend(emulator.map(|emulator| (arch.to_owned(), emulator)));
         }
         Host {
             qemu,
