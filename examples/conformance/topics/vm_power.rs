@@ -286,7 +286,7 @@ impl Processes for PowerWorld<'_> {
         Ok(())
     }
 
-    fn unlink(&self, path: &Path) -> Result<(), PowerError> {
+    fn unlink(&self, _: VmId, path: &Path) -> Result<(), PowerError> {
         self.note(format!("unlink {}", path.display()));
         Ok(())
     }

@@ -92,7 +92,7 @@ impl Power<'_> {
             self.tolerate(self.deactivate(&all_volumes(&config)));
         }
         for file in self.processes.run_dir().leftovers(vmid) {
-            self.tolerate(self.processes.unlink(&file));
+            self.tolerate(self.processes.unlink(vmid, &file));
         }
         self.tolerate(self.processes.release_devices(vmid, &config));
         if matches!(ended, Ended::ByHost { .. })

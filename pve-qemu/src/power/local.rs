@@ -287,7 +287,7 @@ impl Processes for LocalProcesses<'_> {
     }
 
     fn clear_flag(&self, vmid: VmId, flag: Flag) -> Result<(), PowerError> {
-        self.unlink(&self.run_dir.flag(vmid, flag))
+        self.unlink(vmid, &self.run_dir.flag(vmid, flag))
     }
 
     fn legacy_cleanup(&self) -> bool {
@@ -396,7 +396,7 @@ impl Processes for LocalProcesses<'_> {
         self.machines.process(vmid)?.facts()
     }
 
-    fn unlink(&self, path: &Path) -> Result<(), PowerError> {
+    fn unlink(&self, _: VmId, path: &Path) -> Result<(), PowerError> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Self::file_error(path)(error)),
             _ => Ok(()),

@@ -94,11 +94,11 @@ pub trait Processes {
         None
     }
 
-    /// Removes a file; one that is not there is no error.
+    /// Removes a file that a VM has left; one that is not there is no error.
     ///
     /// # Errors
     /// If it cannot be removed.
-    fn unlink(&self, path: &Path) -> Result<(), PowerError>;
+    fn unlink(&self, vmid: VmId, path: &Path) -> Result<(), PowerError>;
 
     /// Gives host devices back that were made ready for the VM.
     ///

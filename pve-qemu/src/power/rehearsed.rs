@@ -143,11 +143,8 @@ impl Processes for RehearsedProcesses<'_> {
         self.processes.facts(vmid)
     }
 
-    fn unlink(&self, path: &Path) -> Result<(), PowerError> {
-        let vmid = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split('.').next());
-        if let Some(vmid) = vmid.and_then(|digits| digits.parse().ok())
-            && path.exists()
-        {
+    fn unlink(&self, vmid: VmId, path: &Path) -> Result<(), PowerError> {
+        if path.exists() {
             self.plan(vmid, format!("remove {}", path.display()));
         }
         Ok(())

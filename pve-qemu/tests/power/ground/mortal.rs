@@ -103,8 +103,8 @@ impl Processes for MortalProcesses<'_> {
     fn kill(&self, vmid: VmId, signal: Signal) -> Result<(), PowerError> {
         self.processes.kill(vmid, signal)
     }
-    fn unlink(&self, path: &Path) -> Result<(), PowerError> {
-        self.processes.unlink(path)
+    fn unlink(&self, vmid: VmId, path: &Path) -> Result<(), PowerError> {
+        self.processes.unlink(vmid, path)
     }
     fn release_devices(&self, vmid: VmId, config: &VmConfig<'_>) -> Result<(), PowerError> {
         self.processes.release_devices(vmid, config)
