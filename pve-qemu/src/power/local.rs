@@ -16,12 +16,13 @@ use serde_json::{Map, Value, json};
 
 use super::auxiliary::Auxiliaries;
 use super::dialect::{Adapted, Surroundings, adapt};
+use super::machines::command_line;
 use super::pid_file::{Process, ProcessFacts};
 use super::{
     Dialect, Flag, HookPhase, Launch, LaunchError, LocalMachines, PowerError, Processes, Property, RunDir,
     Signal, saved_state,
 };
-use crate::builder::{Builder, Options};
+use crate::builder::Options;
 use crate::command_line::{CommandLine, PciPreparation};
 use crate::host::Host;
 use crate::node::{Machines, Volumes, WorldError};
@@ -322,11 +323,7 @@ impl Processes for LocalProcesses<'_> {
         config: &VmConfig<'_>,
         options: &Options<'_>,
     ) -> Result<CommandLine, PowerError> {
-        let storages = self.volumes.storages();
-        let consulted = Builder::new(&self.facts, storages).consulted(vmid, config, options);
-        let mut facts = self.facts.clone();
-        facts.probe_paths(consulted.iter().map(String::as_str));
-        let command = Builder::new(&facts, storages).build(vmid, config, options)?;
+        let command = command_line(&mut self.facts.clone(), self.volumes.storages(), vmid, config, options)?;
         for warning in &command.warnings {
             self.warn(&warning.to_string());
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bstr::{BString, ByteSlice};
 use pve_config::guest::{VmConfig, VmSection};
+use pve_storage::Storages;
 use pve_volid::VmId;
 use serde_json::{Value, json};
 
@@ -13,6 +14,7 @@ use super::pid_file::Process;
 use super::{Dialect, RunDir, plug, saved_state};
 use crate::agent::GuestAgent;
 use crate::builder::{Builder, Options};
+use crate::command_line::CommandLine;
 use crate::error::CommandError;
 use crate::host::Host;
 use crate::node::{MachineChange, Machines, Volumes, WorldError};
@@ -126,14 +128,25 @@ impl LocalMachines<'_> {
         let mut config = VmConfig::new();
         config.main = section.borrowed();
         let options = Options { force_machine: Some(machine.as_bstr()), ..Options::default() };
-        let storages = self.volumes.storages();
-        let consulted = Builder::new(&facts, storages).consulted(vmid, &config, &options);
-        facts.probe_paths(consulted.iter().map(String::as_str));
-        let command = Builder::new(&facts, storages).build(vmid, &config, &options).map_err(failed)?;
+        let command =
+            command_line(&mut facts, self.volumes.storages(), vmid, &config, &options).map_err(failed)?;
         let around =
             Surroundings { exists: &|path| path.exists(), has_event_daemon: true, arch: &facts.arch };
         Ok(adapt(&command, self.dialect, &self.run_dir, around).arguments)
     }
+}
+
+/// The command line of a configuration, with what is found at the paths that it depends on.
+pub(super) fn command_line(
+    facts: &mut Host,
+    storages: &Storages,
+    vmid: VmId,
+    config: &VmConfig<'_>,
+    options: &Options<'_>,
+) -> Result<CommandLine, CommandError> {
+    let consulted = Builder::new(facts, storages).consulted(vmid, config, options);
+    facts.probe_paths(consulted.iter().map(String::as_str));
+    Builder::new(facts, storages).build(vmid, config, options)
 }
 
 /// The machine type that another is an alias of, with the revision that came with the alias.
