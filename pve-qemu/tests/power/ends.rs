@@ -15,15 +15,11 @@ use pve_qemu::power::{
 };
 use serde_json::json;
 
-use crate::ground::{Ground, ID, OBEDIENT, PLAIN, has_qemu};
+use crate::ground::{Ground, ID, OBEDIENT, PLAIN};
 
 #[test]
 fn a_guest_that_does_not_listen_is_stopped_by_force() {
-    if !has_qemu() {
-        return;
-    }
-    let ground = Ground::new();
-    ground.configure(PLAIN);
+    let Some(ground) = Ground::with_vm(PLAIN) else { return };
     ground.on(|power, _| {
         power.start(ID, &Start::default()).unwrap();
         let mut shutdown = Shutdown::default();
@@ -38,12 +34,8 @@ fn a_guest_that_does_not_listen_is_stopped_by_force() {
 
 #[test]
 fn a_guest_that_listens_shuts_itself_down() {
-    if !has_qemu() {
-        return;
-    }
-    let ground = Ground::new();
+    let Some(ground) = Ground::with_vm(OBEDIENT) else { return };
     ground.make_obedient_disk();
-    ground.configure(OBEDIENT);
     ground.on(|power, processes| {
         power.start(ID, &Start::default()).unwrap();
         ground.wait_for_guest(processes.machines());
@@ -69,12 +61,8 @@ fn a_guest_that_listens_shuts_itself_down() {
 
 #[test]
 fn a_daemon_sees_guests_end_and_crash() {
-    if !has_qemu() {
-        return;
-    }
-    let ground = Ground::new();
+    let Some(ground) = Ground::with_vm(OBEDIENT) else { return };
     ground.make_obedient_disk();
-    ground.configure(OBEDIENT);
     let daemon = EventDaemon::bind(ground.run_dir().clone()).unwrap();
     assert!(EventDaemon::bind(ground.run_dir().clone()).is_err(), "there is one already");
     let (stop, (sender, ended)) = (AtomicBool::new(false), channel());
@@ -134,11 +122,7 @@ fn a_daemon_sees_guests_end_and_crash() {
 /// Takes as long as QEMU may take to answer: over a minute.
 #[test]
 fn a_qemu_that_does_not_answer_is_killed() {
-    if !has_qemu() {
-        return;
-    }
-    let ground = Ground::new();
-    ground.configure(PLAIN);
+    let Some(ground) = Ground::with_vm(PLAIN) else { return };
     ground.on(|power, _| {
         power.start(ID, &Start::default()).unwrap();
         let pid = Process::qemu(ground.run_dir(), ID).unwrap().pid();

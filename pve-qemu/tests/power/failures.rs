@@ -10,11 +10,7 @@ use crate::ground::{Ground, ID, PLAIN, has_qemu};
 
 #[test]
 fn a_qemu_that_ends_during_the_start_says_why() {
-    if !has_qemu() {
-        return;
-    }
-    let ground = Ground::new();
-    ground.configure(&format!("{PLAIN}args: -device no-such-device\n"));
+    let Some(ground) = Ground::with_vm(&format!("{PLAIN}args: -device no-such-device\n")) else { return };
     ground.on(|power, _| {
         let error = power.start(ID, &Start::default()).unwrap_err();
         let text = error.to_string();
@@ -55,11 +51,7 @@ fn a_program_that_is_not_there_is_named() {
 
 #[test]
 fn leftovers_of_the_past_do_not_keep_a_vm_from_starting() {
-    if !has_qemu() {
-        return;
-    }
-    let ground = Ground::new();
-    ground.configure(PLAIN);
+    let Some(ground) = Ground::with_vm(PLAIN) else { return };
     ground.on(|power, processes| {
         let run_dir = ground.run_dir();
         // the number of the past process is another one's now, and its socket is nobody's
@@ -85,11 +77,7 @@ fn leftovers_of_the_past_do_not_keep_a_vm_from_starting() {
 
 #[test]
 fn locks_keep_others_out_for_as_long_as_their_holder_lives() {
-    if !has_qemu() {
-        return;
-    }
-    let ground = Ground::new();
-    ground.configure(&format!("lock: backup\n{PLAIN}"));
+    let Some(ground) = Ground::with_vm(&format!("lock: backup\n{PLAIN}")) else { return };
     ground.on(|power, _| {
         let error = power.start(ID, &Start::default()).unwrap_err().to_string();
         assert!(error.contains("backup") && error.contains("unlock"), "{error}");
@@ -117,11 +105,7 @@ fn locks_keep_others_out_for_as_long_as_their_holder_lives() {
 
 #[test]
 fn two_starts_at_the_same_time_make_one_machine() {
-    if !has_qemu() {
-        return;
-    }
-    let ground = Ground::new();
-    ground.configure(PLAIN);
+    let Some(ground) = Ground::with_vm(PLAIN) else { return };
     let started: Vec<bool> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..3)
             .map(|_| scope.spawn(|| ground.on(|power, _| power.start(ID, &Start::default()).is_ok())))

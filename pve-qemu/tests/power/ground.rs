@@ -78,6 +78,15 @@ impl Ground {
         ground
     }
 
+    /// One whose VM has this configuration; `None`, after saying so, without QEMU.
+    pub(crate) fn with_vm(config: &str) -> Option<Self> {
+        has_qemu().then(|| {
+            let ground = Self::new();
+            ground.configure(config);
+            ground
+        })
+    }
+
     /// One that is there already.
     pub(crate) fn at(root: PathBuf) -> Self {
         let storage = Storage::new("local".parse().unwrap(), "dir")

@@ -36,14 +36,15 @@ fn change(node: Node<'_>, update: &Update) {
 
 #[test]
 fn disks_come_change_and_go() {
-    if !has_qemu() || !has_qemu_img() {
+    if !has_qemu_img() {
         return;
     }
-    let ground = Ground::new();
-    ground.make_disk();
-    ground.configure(&format!(
+    let Some(ground) = Ground::with_vm(&format!(
         "boot: order=scsi0\n{PLAIN}scsi0: local:100/vm-100-disk-0.raw,size=1M\nscsihw: virtio-scsi-pci\n"
-    ));
+    )) else {
+        return;
+    };
+    ground.make_disk();
     ground.on(|power, _| {
         let node = power.node;
         power.start(ID, &Start::default()).unwrap();
@@ -118,13 +119,11 @@ fn media_are_changed() {
 
 #[test]
 fn cards_processors_and_the_tablet() {
-    if !has_qemu() {
-        return;
-    }
-    let ground = Ground::new();
-    ground.configure(&format!(
+    let Some(ground) = Ground::with_vm(&format!(
         "cores: 2\nhotplug: network,usb,cpu\n{PLAIN}net0: virtio=BC:24:11:00:00:01\nvcpus: 1\n"
-    ));
+    )) else {
+        return;
+    };
     ground.on(|power, _| {
         let node = power.node;
         power.start(ID, &Start::default()).unwrap();

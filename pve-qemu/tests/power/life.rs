@@ -13,16 +13,16 @@ use pve_qemu::snapshot::{SnapshotRequest, delete_snapshot};
 use pve_volid::ImageFormat;
 use serde_json::json;
 
-use crate::ground::{Ground, ID, PLAIN, has, has_qemu, has_qemu_img};
+use crate::ground::{Ground, ID, PLAIN, has, has_qemu_img};
 use crate::to_disk;
 
 #[test]
 fn a_vm_runs_pauses_goes_on_and_ends() {
-    if !has_qemu() {
+    let Some(ground) = Ground::with_vm(&format!(
+        "{PLAIN}net0: virtio=BC:24:11:00:00:01,link_down=1\nballoon: 32\nagent: 1\n"
+    )) else {
         return;
-    }
-    let ground = Ground::new();
-    ground.configure(&format!("{PLAIN}net0: virtio=BC:24:11:00:00:01,link_down=1\nballoon: 32\nagent: 1\n"));
+    };
     ground.on(|power, processes| {
         assert!(!power.status(ID).unwrap().running);
         power.start(ID, &Start::default()).unwrap();
@@ -67,12 +67,8 @@ fn a_vm_runs_pauses_goes_on_and_ends() {
 
 #[test]
 fn a_machine_is_saved_to_disk_and_goes_on_where_it_was() {
-    if !has_qemu() {
-        return;
-    }
-    let ground = Ground::new();
     let config = format!("{PLAIN}net0: virtio=BC:24:11:00:00:01\n");
-    ground.configure(&config);
+    let Some(ground) = Ground::with_vm(&config) else { return };
     ground.on(|power, processes| {
         power.start(ID, &Start::default()).unwrap();
         let machines = processes.machines();
@@ -107,15 +103,16 @@ fn a_machine_is_saved_to_disk_and_goes_on_where_it_was() {
 
 #[test]
 fn the_cloud_init_image_is_made_by_the_start() {
-    if !has_qemu() || !has_qemu_img() {
+    if !has_qemu_img() {
         return;
     }
-    let ground = Ground::new();
     let volume = "local:100/vm-100-cloudinit.qcow2";
-    ground.configure(&format!(
+    let Some(ground) = Ground::with_vm(&format!(
         "{PLAIN}ciuser: anna\nide2: {volume},media=cdrom\nname: web\n\n\
          [special:cloudinit]\nciuser: otto\n"
-    ));
+    )) else {
+        return;
+    };
     ground.on(|power, processes| {
         let files = || ground.content(volume.into());
         power.start(ID, &Start::default()).unwrap();
@@ -136,13 +133,9 @@ fn the_cloud_init_image_is_made_by_the_start() {
 
 #[test]
 fn a_rehearsed_start_and_stop_change_nothing() {
-    if !has_qemu() {
-        return;
-    }
-    let ground = Ground::new();
     let config = format!("{PLAIN}scsi0: local:100/vm-100-disk-0.raw\n\n[PENDING]\nname: new\n");
+    let Some(ground) = Ground::with_vm(&config) else { return };
     ground.make_disk();
-    ground.configure(&config);
     ground.on(|power, processes| {
         let rehearse = |body: &dyn Fn(Power<'_>)| {
             let rehearsal = Rehearsal::new(power.node);
@@ -168,11 +161,10 @@ fn a_rehearsed_start_and_stop_change_nothing() {
 
 #[test]
 fn snapshots_and_moves_of_a_disk_in_use() {
-    if !has_qemu() || !has_qemu_img() {
+    if !has_qemu_img() {
         return;
     }
-    let ground = Ground::new();
-    ground.configure(PLAIN);
+    let Some(ground) = Ground::with_vm(PLAIN) else { return };
     ground.on(|power, processes| {
         let node = power.node;
         let local = "local".parse().unwrap();
@@ -223,12 +215,13 @@ fn snapshots_and_moves_of_a_disk_in_use() {
 #[test]
 fn a_tpm_comes_and_goes_with_its_vm() {
     let has_tpm = ["/usr/bin/swtpm", "/usr/bin/swtpm_setup"].iter().all(|program| has(program));
-    if !has_qemu() || !has_tpm {
+    if !has_tpm {
         return;
     }
-    let ground = Ground::new();
     let state = "local:100/vm-100-disk-1.raw";
-    ground.configure(&format!("{PLAIN}tpmstate0: {state},size=4M,version=v2.0\n"));
+    let Some(ground) = Ground::with_vm(&format!("{PLAIN}tpmstate0: {state},size=4M,version=v2.0\n")) else {
+        return;
+    };
     ground.on(|power, processes| {
         let local = "local".parse().unwrap();
         let name = Some("vm-100-disk-1.raw".into());
