@@ -25,18 +25,49 @@ pub(crate) struct Ground {
     pub(crate) root: PathBuf,
     pub(crate) storages: Storages,
     host: LocalHost,
+    _directory: Option<tempfile::TempDir>,
 }
 
 impl Ground {
-    pub(crate) fn new(root: &Path) -> Self {
+    /// An empty one.
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ground = Self::at(directory.path().to_owned());
+        ground._directory = Some(directory);
+        ground
+    }
+
+    /// One with the VM of [`Ground::make_vm`]; `None`, after saying so, without `qemu-img`.
+    pub(crate) fn with_vm(format: ImageFormat) -> Option<Self> {
+        has_qemu_img().then(|| {
+            let ground = Self::new();
+            ground.make_vm(format);
+            ground
+        })
+    }
+
+    /// One that is there already.
+    pub(crate) fn at(root: PathBuf) -> Self {
         let storage =
-            Storage::new("local".parse().unwrap(), "dir").with("path", text(root)).with("content", "images");
+            Storage::new("local".parse().unwrap(), "dir").with("path", text(&root)).with("content", "images");
         let host = LocalHost::new(|_| {}).with_locks_in(root.join("lock"));
-        Ground { root: root.to_owned(), storages: [storage].into_iter().collect(), host }
+        Ground { storages: [storage].into_iter().collect(), host, root, _directory: None }
     }
 
     /// Lets `body` work on the node, and die at step `end` if there is one.
     pub(crate) fn on<T>(&self, end: Option<usize>, body: impl FnOnce(Node<'_>) -> T) -> T {
+        self.with_mortal(end, |_, node| body(node))
+    }
+
+    /// Lets `body` work on the node; returns the time that storages took.
+    pub(crate) fn timed(&self, body: impl FnOnce(Node<'_>)) -> Duration {
+        self.with_mortal(None, |mortal, node| {
+            body(Node { configs: mortal.configs(), ..node });
+            mortal.taken()
+        })
+    }
+
+    fn with_mortal<T>(&self, end: Option<usize>, body: impl FnOnce(&Mortal<'_>, Node<'_>) -> T) -> T {
         let configs =
             DirectoryStore::new(self.root.join("pve"), "pve1").with_locks_in(self.root.join("lock"));
         let session = Session::new(&self.storages, &self.host, "pve1");
@@ -44,32 +75,9 @@ impl Ground {
         let volumes = StoredVolumes::new(session, Default::default()).with_cloudinit_in(cloudinit);
         let mortal = Mortal::new(configs, volumes, end);
         let facts = Facts::default();
-        body(Node {
-            configs: &mortal,
-            volumes: &mortal,
-            machines: &Off,
-            chance: &SystemChance,
-            facts: &facts,
-        })
-    }
-
-    /// Lets `body` work on the node; returns the time that storages took.
-    pub(crate) fn timed(&self, body: impl FnOnce(Node<'_>)) -> Duration {
-        let configs =
-            DirectoryStore::new(self.root.join("pve"), "pve1").with_locks_in(self.root.join("lock"));
-        let volumes =
-            StoredVolumes::new(Session::new(&self.storages, &self.host, "pve1"), Default::default());
-        let mortal = Mortal::new(configs, volumes, None);
-        let facts = Facts::default();
-        let node = Node {
-            configs: mortal.configs(),
-            volumes: &mortal,
-            machines: &Off,
-            chance: &SystemChance,
-            facts: &facts,
-        };
-        body(node);
-        mortal.taken()
+        let node =
+            Node { configs: &mortal, volumes: &mortal, machines: &Off, chance: &SystemChance, facts: &facts };
+        body(&mortal, node)
     }
 
     /// A VM with a marked disk in `format`; a cloud-init drive as well.

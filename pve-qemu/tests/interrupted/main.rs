@@ -18,7 +18,6 @@ mod update;
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::Command;
 
 use bstr::ByteSlice;
@@ -72,13 +71,12 @@ pub(crate) fn kill_everywhere(case: &str, prepare: impl Fn(&Ground), recover: im
         return;
     }
     for step in 0.. {
-        let directory = tempfile::tempdir().unwrap();
-        let ground = Ground::new(directory.path());
+        let ground = Ground::new();
         prepare(&ground);
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "victim", "--ignored", "--nocapture"])
             .envs([("VICTIM_CASE", case), ("VICTIM_STEP", &step.to_string())])
-            .env("VICTIM_ROOT", directory.path())
+            .env("VICTIM_ROOT", &ground.root)
             .output()
             .unwrap();
         let finished = child.status.success();
@@ -101,7 +99,7 @@ fn victim() {
     let root = std::env::var_os("VICTIM_ROOT").unwrap();
     let step = std::env::var("VICTIM_STEP").unwrap().parse().unwrap();
     // the ground must not be tidied up here
-    let ground = std::mem::ManuallyDrop::new(Ground::new(Path::new(&root)));
+    let ground = std::mem::ManuallyDrop::new(Ground::at(root.into()));
     ground.on(Some(step), |node| operate(&case, node));
 }
 
@@ -128,12 +126,7 @@ fn a_killed_creation() {
 #[test]
 #[ignore = "measures: run it with --release --ignored --nocapture"]
 fn a_thousand_linked_clones() {
-    if !has_qemu_img() {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let ground = Ground::new(directory.path());
-    ground.make_vm(ImageFormat::Qcow2);
+    let Some(ground) = Ground::with_vm(ImageFormat::Qcow2) else { return };
     ground.on(None, |node| convert_to_template(node, id(100), TemplateOptions::default()).unwrap());
     let begin = std::time::Instant::now();
     let of_storages = ground.timed(|node| {
@@ -208,11 +201,8 @@ fn a_full_storage_leaves_nothing_of_a_new_vm() {
 
 /// That an operation which makes VM 200 with a copy of the disk of VM 100 fails as it should on a storage that is too small.
 fn on_a_full_storage(operation: impl FnOnce(Node<'_>, &StorageId) -> String) {
-    if !has_qemu_img() {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let target = directory.path().join("small");
+    let Some(mut ground) = Ground::with_vm(ImageFormat::Qcow2) else { return };
+    let target = ground.root.join("small");
     fs::create_dir(&target).unwrap();
     let mounted =
         Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&target).output().unwrap();
@@ -220,13 +210,11 @@ fn on_a_full_storage(operation: impl FnOnce(Node<'_>, &StorageId) -> String) {
         skip(&format!("cannot mount a small file system: {}", mounted.stderr.as_bstr()));
         return;
     }
-    let mut ground = Ground::new(directory.path());
-    ground.make_vm(ImageFormat::Qcow2);
     // content that no copy can leave out
-    let raw = directory.path().join("mark.raw");
+    let raw = ground.root.join("mark.raw");
     let noise: Vec<u8> = (0_u32..1 << 20).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     fs::write(&raw, [MARK, &noise[MARK.len()..]].concat()).unwrap();
-    let disk = directory.path().join("images/100/vm-100-disk-0.qcow2");
+    let disk = ground.root.join("images/100/vm-100-disk-0.qcow2");
     run(Command::new("qemu-img").args(["convert", "-n", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(disk));
     let storage: StorageId = "small".parse().unwrap();
     let small = Storage::new(storage.clone(), "dir").with("path", text(&target)).with("content", "images");
@@ -243,12 +231,7 @@ fn on_a_full_storage(operation: impl FnOnce(Node<'_>, &StorageId) -> String) {
 
 #[test]
 fn a_changed_configuration_and_a_stale_lock_stop_everything() {
-    if !has_qemu_img() {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let ground = Ground::new(directory.path());
-    ground.make_vm(ImageFormat::Raw);
+    let Some(ground) = Ground::with_vm(ImageFormat::Raw) else { return };
     let before = ground.images();
     ground.on(None, |node| {
         let (_, text) = node.configs.read(id(100)).unwrap().unwrap();

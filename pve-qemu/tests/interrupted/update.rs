@@ -11,7 +11,7 @@ use pve_qemu::resize::{ResizeOptions, resize_disk};
 use pve_qemu::update::{Update, update_vm};
 use pve_volid::ImageFormat;
 
-use crate::ground::{Ground, has_qemu_img, id, local, text};
+use crate::ground::{Ground, id, local, text};
 use crate::kill_everywhere;
 
 /// What is interrupted.
@@ -133,12 +133,7 @@ fn a_killed_import() {
 
 #[test]
 fn an_update_of_what_somebody_else_changed() {
-    if !has_qemu_img() {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let ground = Ground::new(directory.path());
-    ground.make_vm(ImageFormat::Raw);
+    let Some(ground) = Ground::with_vm(ImageFormat::Raw) else { return };
     let (before, seen) = (ground.images(), config(&ground));
     ground.on(None, |node| {
         node.configs.write(id(100), [seen.as_slice(), b"memory: 512\n"].concat().as_bstr()).unwrap();
@@ -151,17 +146,12 @@ fn an_update_of_what_somebody_else_changed() {
         let error = update_vm(node, id(100), &update).unwrap_err().to_string();
         assert!(error.contains("locked (backup)") && error.contains("unlock"), "{error}");
     });
-    assert_eq!(ground.images(), before, "{}", text(directory.path()));
+    assert_eq!(ground.images(), before, "{}", text(&ground.root));
 }
 
 #[test]
 fn an_update_that_fails_leaves_what_it_recorded_pending_and_no_volume() {
-    if !has_qemu_img() {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let ground = Ground::new(directory.path());
-    ground.make_vm(ImageFormat::Raw);
+    let Some(ground) = Ground::with_vm(ImageFormat::Raw) else { return };
     let before = ground.images();
     ground.on(None, |node| {
         let update = Update::default()
