@@ -17,7 +17,6 @@ mod mortal;
 mod update;
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use bstr::ByteSlice;
@@ -33,6 +32,7 @@ use pve_storage::Storage;
 use pve_volid::{ImageFormat, StorageId};
 
 use crate::ground::{Ground, MARK, has_qemu_img, id, run, skip, text};
+use crate::mortal::{sentence, survives};
 
 /// What is interrupted.
 fn operate(case: &str, node: Node<'_>) {
@@ -73,14 +73,7 @@ pub(crate) fn kill_everywhere(case: &str, prepare: impl Fn(&Ground), recover: im
     for step in 0.. {
         let ground = Ground::new();
         prepare(&ground);
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "victim", "--ignored", "--nocapture"])
-            .envs([("VICTIM_CASE", case), ("VICTIM_STEP", &step.to_string())])
-            .env("VICTIM_ROOT", &ground.root)
-            .output()
-            .unwrap();
-        let finished = child.status.success();
-        assert!(finished || child.status.signal() == Some(9), "{case}, step {step}: {child:?}");
+        let finished = survives("victim", case, step, &ground.root);
         ground.check(&format!("{case}, killed at {step}"));
         recover(&ground);
         ground.check(&format!("{case}, recovered after {step}"));
@@ -95,11 +88,9 @@ pub(crate) fn kill_everywhere(case: &str, prepare: impl Fn(&Ground), recover: im
 #[test]
 #[ignore = "the process that the other tests kill"]
 fn victim() {
-    let Ok(case) = std::env::var("VICTIM_CASE") else { return };
-    let root = std::env::var_os("VICTIM_ROOT").unwrap();
-    let step = std::env::var("VICTIM_STEP").unwrap().parse().unwrap();
+    let Some((case, step, root)) = sentence() else { return };
     // the ground must not be tidied up here
-    let ground = std::mem::ManuallyDrop::new(Ground::at(root.into()));
+    let ground = std::mem::ManuallyDrop::new(Ground::at(root));
     ground.on(Some(step), |node| operate(&case, node));
 }
 

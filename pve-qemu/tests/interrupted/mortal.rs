@@ -2,6 +2,8 @@
 //! A world that dies with the process at a chosen step.
 
 use std::cell::Cell;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -63,6 +65,27 @@ impl<'a> Mortal<'a> {
             std::thread::sleep(Duration::from_secs(60));
         }
     }
+}
+
+/// Runs the test `victim` of this program in a process of its own, which works on `case` in the directory `root` and dies
+/// at `step`. Returns whether it came to its end before that.
+pub(crate) fn survives(victim: &str, case: &str, step: usize, root: &Path) -> bool {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", victim, "--ignored", "--nocapture"])
+        .envs([("VICTIM_CASE", case), ("VICTIM_STEP", &step.to_string())])
+        .env("VICTIM_ROOT", root)
+        .output()
+        .unwrap();
+    let survived = child.status.success();
+    assert!(survived || child.status.signal() == Some(9), "{case}, step {step}: {child:?}");
+    survived
+}
+
+/// What a victim is told: its case, its step and its directory. `None` if the test was not run by [`survives`].
+pub(crate) fn sentence() -> Option<(String, usize, PathBuf)> {
+    let case = std::env::var("VICTIM_CASE").ok()?;
+    let step = std::env::var("VICTIM_STEP").unwrap().parse().unwrap();
+    Some((case, step, std::env::var_os("VICTIM_ROOT").unwrap().into()))
 }
 
 impl ConfigStore for Mortal<'_> {

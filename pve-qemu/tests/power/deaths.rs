@@ -2,13 +2,12 @@
 //! Programs that die in the middle of a start, a suspension or a resumption: what the table of the module `power` says.
 
 use std::cell::Cell;
-use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 use std::time::Duration;
 
 use pve_qemu::power::{Start, Stop};
 
 use crate::ground::{Ground, ID, PLAIN, has_qemu, has_qemu_img};
+use crate::mortal::{sentence, survives};
 use crate::to_disk;
 
 /// Kills `body` before and after each of its steps; `prepare` makes the ground, `check` looks at what is left.
@@ -16,14 +15,7 @@ fn kill_everywhere(case: &str, prepare: impl Fn(&Ground), check: impl Fn(&Ground
     for step in 0.. {
         let ground = Ground::new();
         prepare(&ground);
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "deaths::victim", "--ignored", "--nocapture"])
-            .envs([("VICTIM_CASE", case), ("VICTIM_STEP", &step.to_string())])
-            .env("VICTIM_ROOT", ground.root())
-            .output()
-            .unwrap();
-        let finished = child.status.success();
-        assert!(finished || child.status.signal() == Some(9), "{case}, step {step}: {child:?}");
+        let finished = survives("deaths::victim", case, step, ground.root());
         check(&ground, &format!("{case} killed at {step}: {:?}", ground.left_in_run_dir()));
         if finished {
             eprintln!("{case}: survived {step} deaths");
@@ -36,10 +28,9 @@ fn kill_everywhere(case: &str, prepare: impl Fn(&Ground), check: impl Fn(&Ground
 #[test]
 #[ignore = "the process that the other tests kill"]
 fn victim() {
-    let Ok(case) = std::env::var("VICTIM_CASE") else { return };
-    let step = std::env::var("VICTIM_STEP").unwrap().parse().unwrap();
+    let Some((case, step, root)) = sentence() else { return };
     // the ground must not be tidied up here
-    let ground = std::mem::ManuallyDrop::new(Ground::at(std::env::var_os("VICTIM_ROOT").unwrap().into()));
+    let ground = std::mem::ManuallyDrop::new(Ground::at(root));
     ground.on_mortal(step, |power| match case.as_str() {
         "start" => power.start(ID, &Start::default()).unwrap(),
         "suspend" => power.suspend(ID, &to_disk()).unwrap(),
