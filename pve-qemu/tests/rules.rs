@@ -256,8 +256,7 @@ fn cpu_flags_come_in_layers() {
     assert_eq!(cpu("kvm: 0\n"), "qemu64");
     assert_eq!(
         cpu("cpu: host,level=0,guest-phys-bits=40,phys-bits=host\n"),
-        "host,level=0,+kvm_pv_eoi,+kvm_pv_unhalt,-vmx-mbec,guest-phys-bits=40,host-phys-bits=true"
-            .replace(",-vmx-mbec", "")
+        "host,level=0,+kvm_pv_eoi,+kvm_pv_unhalt,guest-phys-bits=40,host-phys-bits=true"
     );
     let custom = case("cpu: custom-x,flags=-aes,hidden=0\nostype: win7\n").host(|host| {
         host.cpu_models_conf = "cpu-model: x\n\treported-model EPYC\n\thidden 1\n\thv-vendor-id ACME\n\tflags +aes;+lahf-lm;+lahf_lm\n\tlevel 0\n\tphys-bits 44\n".into();

@@ -14,8 +14,8 @@ use pve_qemu::emulator::Emulator;
 use pve_qemu::{MachineVersion, QemuVersion};
 
 use crate::machine::{PATIENCE, QEMU, Workshop, installed};
-use crate::old_machine;
 use crate::surroundings::Certificates;
+use crate::{new_machine, old_machine};
 
 /// Machines that are started in each test.
 const MACHINES: usize = 32;
@@ -391,9 +391,8 @@ fn old_machines_of_all_shapes_are_accepted() {
 fn new_machines_of_all_shapes_are_accepted() {
     let Some(version) = installed() else { return };
     // the drives of machine version 10.0, on whatever machine the installed QEMU has
-    let wanted = if version.at_least(10, 0) { version } else { "10.0.0".parse().unwrap() };
     let machines = ["", "pc", "q35", "q35,viommu=virtio"].map(str::to_owned);
-    run(wanted, &machines, false);
+    run(new_machine(version), &machines, false);
 }
 
 #[test]

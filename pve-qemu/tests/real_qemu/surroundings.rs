@@ -11,7 +11,7 @@ use bstr::ByteSlice;
 use serde_json::json;
 
 use crate::machine::{FIRMWARE, Machine, PATIENCE, Workshop, has, installed};
-use crate::old_machine;
+use crate::{new_machine, old_machine};
 
 /// The certificate of a SPICE server.
 pub(crate) struct Certificates {
@@ -91,7 +91,7 @@ fn firmware_finds_its_variables_on_the_efi_disk() {
     if !has(Path::new(&original).exists(), "OVMF (package ovmf)") {
         return;
     }
-    let new = if version.at_least(10, 0) { version } else { "10.0.0".parse().unwrap() };
+    let new = new_machine(version);
     for (version, machine) in
         [(old_machine(version), "pc"), (old_machine(version), "q35"), (new, "pc"), (new, "q35")]
     {
@@ -111,7 +111,7 @@ fn firmware_without_efi_disk_has_a_copy_of_its_variables() {
     if !has(Path::new(&format!("{FIRMWARE}OVMF_VARS.fd")).exists(), "OVMF (package ovmf)") {
         return;
     }
-    let new = if version.at_least(10, 0) { version } else { "10.0.0".parse().unwrap() };
+    let new = new_machine(version);
     for version in [old_machine(version), new] {
         let workshop = Workshop::new(version);
         let command = workshop.build("kvm: 0\nbios: ovmf\nmemory: 256\nvga: none\n");
