@@ -14,7 +14,7 @@ use pve_qemu::power::{
 };
 use pve_qemu::snapshot::RunningMachine;
 use pve_qemu::{Builder, CommandLine, Host, Options};
-use pve_volid::{CivilTime, FixedOffset, LocalZone as _, StorageId, VmId};
+use pve_volid::{FixedOffset, LocalZone as _, StorageId, VmId};
 use serde_json::{Map, Value, json};
 
 use super::life_world::{self, World};
@@ -316,8 +316,9 @@ impl Processes for PowerWorld<'_> {
     }
 
     fn date(&self, time: i64) -> String {
-        let date = FixedOffset::UTC.civil(time).map(|time: CivilTime| time.to_string());
-        date.and_then(|text| Some(text.split_once(' ')?.0.to_owned())).unwrap_or_default()
+        let date = FixedOffset::UTC.civil(time);
+        let date = date.map(|time| format!("{:04}-{:02}-{:02}", time.year(), time.month(), time.day()));
+        date.unwrap_or_default()
     }
 
     fn warn(&self, _: &str) {}

@@ -455,8 +455,8 @@ impl Processes for LocalProcesses<'_> {
         // how far the clock on the wall is ahead
         let ahead = |time: i64| Some(time - self.host.local_epoch(FixedOffset::UTC.civil(time)?)?);
         let local = FixedOffset::UTC.civil(time + ahead(time).unwrap_or(0));
-        let text = local.map(|time| time.to_string()).unwrap_or_default();
-        text.split_once(' ').map_or(text.clone(), |(date, _)| date.to_owned())
+        let date = local.map(|time| format!("{:04}-{:02}-{:02}", time.year(), time.month(), time.day()));
+        date.unwrap_or_default()
     }
 
     fn warn(&self, message: &str) {
