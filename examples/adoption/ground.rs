@@ -7,12 +7,9 @@ use std::time::Duration;
 
 use bstr::{BStr, BString};
 use pve_config::storage::StorageConfig;
-use pve_qemu::node::{
-    Chance, ConfigStore, DatabaseStore, Facts, MachineChange, Machines, Node, StoredVolumes, WorldError,
-};
+use pve_qemu::node::{Chance, ConfigStore, DatabaseStore, Facts, NoMachines, Node, StoredVolumes};
 use pve_storage::{Event, LocalHost, Session, Storages};
-use pve_volid::{VmId, VolumeId, Wanted};
-use serde_json::Value;
+use pve_volid::{VolumeId, Wanted};
 use tempfile::TempDir;
 
 use crate::Outcome;
@@ -128,7 +125,7 @@ impl Ground {
         act(Node {
             configs: &self.configs,
             volumes: &volumes,
-            machines: &Off,
+            machines: &NoMachines,
             chance: &Fate,
             facts: &self.facts,
         })
@@ -153,23 +150,6 @@ impl Ground {
         let ours =
             images.into_iter().filter(|image| image.owner.as_ref().is_some_and(|owner| ids.contains(owner)));
         Ok(ours.map(|image| image.volid).collect())
-    }
-}
-
-/// No machine runs here.
-struct Off;
-
-impl Machines for Off {
-    fn is_running(&self, _: VmId) -> bool {
-        false
-    }
-
-    fn qmp(&self, vmid: VmId, _: &str, _: Value, _: Option<Duration>) -> Result<Value, WorldError> {
-        Err(WorldError::Other(format!("VM {vmid} does not run")))
-    }
-
-    fn change(&self, vmid: VmId, _: &MachineChange<'_>) -> Result<(), WorldError> {
-        Err(WorldError::Other(format!("VM {vmid} does not run")))
     }
 }
 

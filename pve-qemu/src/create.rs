@@ -7,15 +7,8 @@
 //! version of Windows guests.
 //!
 //! ```
-//! # use pve_qemu::node::{Machines, MachineChange, WorldError};
-//! # struct Off;
-//! # impl Machines for Off {
-//! #     fn is_running(&self, _: pve_volid::VmId) -> bool { false }
-//! #     fn qmp(&self, _: pve_volid::VmId, _: &str, _: serde_json::Value, _: Option<std::time::Duration>) -> Result<serde_json::Value, WorldError> { unreachable!() }
-//! #     fn change(&self, _: pve_volid::VmId, _: &MachineChange<'_>) -> Result<(), WorldError> { unreachable!() }
-//! # }
 //! use pve_qemu::create::{CreateRequest, create_vm};
-//! use pve_qemu::node::{DirectoryStore, Facts, Node, Rehearsal, StoredVolumes, SystemChance};
+//! use pve_qemu::node::{DirectoryStore, Facts, NoMachines, Node, Rehearsal, StoredVolumes, SystemChance};
 //! use pve_storage::{MemoryHost, Session, Storage, Storages};
 //!
 //! let directory = tempfile::tempdir()?;
@@ -24,7 +17,7 @@
 //! let storages: Storages = [storage].into_iter().collect();
 //! let host = MemoryHost::new();
 //! let volumes = StoredVolumes::new(Session::new(&storages, &host, "pve1"), Default::default());
-//! let (facts, machines) = (Facts::default(), Off);
+//! let (facts, machines) = (Facts::default(), NoMachines);
 //! let node = Node { configs: &configs, volumes: &volumes, machines: &machines, chance: &SystemChance, facts: &facts };
 //!
 //! // what would happen?

@@ -15,6 +15,7 @@ mod files;
 mod laws;
 mod memory;
 pub mod naming;
+mod no_machines;
 mod plan_step;
 mod planned;
 mod rehearsal;
@@ -35,6 +36,7 @@ pub use database::DatabaseStore;
 #[cfg(unix)]
 pub use directory::DirectoryStore;
 pub use memory::MemoryStore;
+pub use no_machines::NoMachines;
 pub use plan_step::PlanStep;
 pub use planned::PlannedVolumes;
 pub use rehearsal::Rehearsal;

@@ -62,14 +62,7 @@ pub struct Applied {
 /// [`Applied::refused`].
 ///
 /// ```
-/// use pve_qemu::node::{ConfigStore, DirectoryStore, Facts, Node, Rehearsal, StoredVolumes, SystemChance};
-/// # use pve_qemu::node::{MachineChange, Machines, WorldError};
-/// # struct Off;
-/// # impl Machines for Off {
-/// #     fn is_running(&self, _: pve_volid::VmId) -> bool { false }
-/// #     fn qmp(&self, _: pve_volid::VmId, _: &str, _: serde_json::Value, _: Option<std::time::Duration>) -> Result<serde_json::Value, WorldError> { unreachable!() }
-/// #     fn change(&self, _: pve_volid::VmId, _: &MachineChange<'_>) -> Result<(), WorldError> { unreachable!() }
-/// # }
+/// use pve_qemu::node::{ConfigStore, DirectoryStore, Facts, NoMachines, Node, Rehearsal, StoredVolumes, SystemChance};
 /// use pve_qemu::pending::apply_pending;
 /// use pve_storage::{MemoryHost, Session, Storage, Storages};
 ///
@@ -82,7 +75,7 @@ pub struct Applied {
 /// #     [Storage::new("vg".parse()?, "lvmthin").with("vgname", "pve").with("thinpool", "data")].into_iter().collect();
 /// # let host = MemoryHost::new();
 /// # let volumes = StoredVolumes::new(Session::new(&storages, &host, "pve1"), Default::default());
-/// # let (facts, machines) = (Facts::default(), Off);
+/// # let (facts, machines) = (Facts::default(), NoMachines);
 /// # let node = Node { configs: &configs, volumes: &volumes, machines: &machines, chance: &SystemChance, facts: &facts };
 ///
 /// let rehearsal = Rehearsal::new(node);

@@ -13,21 +13,14 @@ use crate::vm_file::{self, PATIENCE, VmFileError};
 /// really died is for the caller to know; a file lock that it still holds is waited for.
 ///
 /// ```
-/// # use pve_qemu::node::{Machines, MachineChange, WorldError};
-/// # struct Off;
-/// # impl Machines for Off {
-/// #     fn is_running(&self, _: pve_volid::VmId) -> bool { false }
-/// #     fn qmp(&self, _: pve_volid::VmId, _: &str, _: serde_json::Value, _: Option<std::time::Duration>) -> Result<serde_json::Value, WorldError> { unreachable!() }
-/// #     fn change(&self, _: pve_volid::VmId, _: &MachineChange<'_>) -> Result<(), WorldError> { unreachable!() }
-/// # }
-/// use pve_qemu::node::{ConfigStore, Facts, MemoryStore, Node, StoredVolumes, SystemChance};
+/// use pve_qemu::node::{ConfigStore, Facts, MemoryStore, NoMachines, Node, StoredVolumes, SystemChance};
 /// use pve_qemu::unlock::unlock_vm;
 /// use pve_storage::{MemoryHost, Session, Storages};
 ///
 /// let configs = MemoryStore::new("pve1").with_file("nodes/pve1/qemu-server/100.conf", "lock: clone\nname: web\n");
 /// let (storages, host) = (Storages::default(), MemoryHost::new());
 /// let volumes = StoredVolumes::new(Session::new(&storages, &host, "pve1"), Default::default());
-/// let (facts, machines) = (Facts::default(), Off);
+/// let (facts, machines) = (Facts::default(), NoMachines);
 /// let node = Node { configs: &configs, volumes: &volumes, machines: &machines, chance: &SystemChance, facts: &facts };
 ///
 /// assert_eq!(unlock_vm(node, "100".parse()?)?.unwrap(), "clone");

@@ -5,14 +5,7 @@
 //! ([`crate::pending`]), to a running one what can be changed while it runs ([`crate::hotplug`]).
 //!
 //! ```
-//! # use pve_qemu::node::{Machines, MachineChange, WorldError};
-//! # struct Off;
-//! # impl Machines for Off {
-//! #     fn is_running(&self, _: pve_volid::VmId) -> bool { false }
-//! #     fn qmp(&self, _: pve_volid::VmId, _: &str, _: serde_json::Value, _: Option<std::time::Duration>) -> Result<serde_json::Value, WorldError> { unreachable!() }
-//! #     fn change(&self, _: pve_volid::VmId, _: &MachineChange<'_>) -> Result<(), WorldError> { unreachable!() }
-//! # }
-//! use pve_qemu::node::{ConfigStore, Facts, MemoryStore, Node, Rehearsal, StoredVolumes, SystemChance};
+//! use pve_qemu::node::{ConfigStore, Facts, MemoryStore, NoMachines, Node, Rehearsal, StoredVolumes, SystemChance};
 //! use pve_qemu::update::{Update, update_vm};
 //! use pve_storage::{MemoryHost, Session, Storage, Storages};
 //!
@@ -23,7 +16,7 @@
 //! let storages: Storages = [local, fast].into_iter().collect();
 //! let host = MemoryHost::new();
 //! let volumes = StoredVolumes::new(Session::new(&storages, &host, "pve1"), Default::default());
-//! let (facts, machines) = (Facts::default(), Off);
+//! let (facts, machines) = (Facts::default(), NoMachines);
 //! let node = Node { configs: &configs, volumes: &volumes, machines: &machines, chance: &SystemChance, facts: &facts };
 //!
 //! // what would happen?

@@ -6,16 +6,12 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use bstr::ByteSlice;
 use pve_qemu::create::{CreateRequest, create_vm};
-use pve_qemu::node::{
-    ConfigStore, Facts, MachineChange, Machines, MemoryStore, Node, StoredVolumes, SystemChance, WorldError,
-};
+use pve_qemu::node::{ConfigStore, Facts, MemoryStore, NoMachines, Node, StoredVolumes, SystemChance};
 use pve_storage::{LocalHost, Session, Storage, Storages};
 use pve_volid::VmId;
-use serde_json::Value;
 
 const MARK: &[u8] = b"what the guest wrote elsewhere";
 
@@ -28,8 +24,13 @@ fn create(root: &Path, scsi0: &str) -> Result<String, String> {
     let host = LocalHost::new(|_| {}).with_locks_in(root.join("lock"));
     let volumes = StoredVolumes::new(Session::new(&storages, &host, "pve1"), Default::default());
     let (configs, facts) = (MemoryStore::new("pve1"), Facts::default());
-    let node =
-        Node { configs: &configs, volumes: &volumes, machines: &Off, chance: &SystemChance, facts: &facts };
+    let node = Node {
+        configs: &configs,
+        volumes: &volumes,
+        machines: &NoMachines,
+        chance: &SystemChance,
+        facts: &facts,
+    };
     let created = create_vm(node, VmId::new(100).unwrap(), CreateRequest::new().set("scsi0", scsi0));
     match created {
         Ok(created) => Ok(created.config.main.get("scsi0").unwrap().to_string()),
@@ -138,21 +139,6 @@ fn what_is_not_there_is_not_imported() {
     ] {
         let error = create(ground.path(), &format!("local:0,import-from={source}")).unwrap_err();
         assert!(error.contains(reason), "{source}: {error}");
-    }
-}
-
-/// No VM runs here.
-struct Off;
-
-impl Machines for Off {
-    fn is_running(&self, _: VmId) -> bool {
-        false
-    }
-    fn qmp(&self, vmid: VmId, _: &str, _: Value, _: Option<Duration>) -> Result<Value, WorldError> {
-        Err(WorldError::Other(format!("VM {vmid} does not run")))
-    }
-    fn change(&self, vmid: VmId, _: &MachineChange<'_>) -> Result<(), WorldError> {
-        Err(WorldError::Other(format!("VM {vmid} does not run")))
     }
 }
 

@@ -12,6 +12,7 @@ use pve_storage::{Storage, Storages};
 use pve_volid::{ImageFormat, StorageId, VmId, VolumeId, VolumeIdRef, VolumeType};
 use serde_json::{Value, json};
 
+use super::files::Alone;
 use super::{
     ConfigStore, CopyOptions, GuestEntry, ListedVolume, LockGuard, LockMode, MachineChange, Machines, Node,
     PlanStep, PlannedVolumes, StoredVolumes, Volumes, WorldError, files, naming,
@@ -22,14 +23,7 @@ use crate::version::MachineVersion;
 /// account: a volume that would have been made exists from then on, with the name that it would have got.
 ///
 /// ```
-/// use pve_qemu::node::{ConfigStore, DirectoryStore, Facts, Node, Rehearsal, StoredVolumes, SystemChance};
-/// # use pve_qemu::node::{MachineChange, Machines, WorldError};
-/// # struct Off;
-/// # impl Machines for Off {
-/// #     fn is_running(&self, _: pve_volid::VmId) -> bool { false }
-/// #     fn qmp(&self, _: pve_volid::VmId, _: &str, _: serde_json::Value, _: Option<std::time::Duration>) -> Result<serde_json::Value, WorldError> { unreachable!() }
-/// #     fn change(&self, _: pve_volid::VmId, _: &MachineChange<'_>) -> Result<(), WorldError> { unreachable!() }
-/// # }
+/// use pve_qemu::node::{ConfigStore, DirectoryStore, Facts, NoMachines, Node, Rehearsal, StoredVolumes, SystemChance};
 /// use pve_qemu::snapshot::{SnapshotRequest, create_snapshot};
 /// use pve_storage::{MemoryHost, Session, Storage, Storages};
 ///
@@ -40,7 +34,7 @@ use crate::version::MachineVersion;
 ///     [Storage::new("vg".parse()?, "lvmthin").with("vgname", "pve").with("thinpool", "data")].into_iter().collect();
 /// let host = MemoryHost::new();
 /// let volumes = StoredVolumes::new(Session::new(&storages, &host, "pve1"), Default::default());
-/// let (facts, machines) = (Facts::default(), Off);
+/// let (facts, machines) = (Facts::default(), NoMachines);
 /// let node = Node { configs: &configs, volumes: &volumes, machines: &machines, chance: &SystemChance, facts: &facts };
 ///
 /// let rehearsal = Rehearsal::new(node);
@@ -235,9 +229,7 @@ impl ConfigStore for Rehearsal<'_> {
 
     /// Nothing is locked: nothing changes.
     fn lock(&self, _: VmId, _: LockMode, _: Duration) -> Result<Box<dyn LockGuard>, WorldError> {
-        struct Nothing;
-        impl LockGuard for Nothing {}
-        Ok(Box::new(Nothing))
+        Ok(Box::new(Alone))
     }
 }
 
@@ -488,22 +480,8 @@ mod tests {
 
     use super::*;
     use crate::destroy::{DestroyOptions, destroy_vm};
-    use crate::node::{Facts, MemoryStore, SystemChance};
+    use crate::node::{Facts, MemoryStore, NoMachines, SystemChance};
     use crate::rescan::{RescanMode, rescan};
-
-    struct Off;
-
-    impl Machines for Off {
-        fn is_running(&self, _: VmId) -> bool {
-            false
-        }
-        fn qmp(&self, vmid: VmId, _: &str, _: Value, _: Option<Duration>) -> Result<Value, WorldError> {
-            Err(WorldError::NotRunning { vmid })
-        }
-        fn change(&self, vmid: VmId, _: &MachineChange<'_>) -> Result<(), WorldError> {
-            Err(WorldError::NotRunning { vmid })
-        }
-    }
 
     fn rehearse(
         configs: &MemoryStore,
@@ -512,7 +490,7 @@ mod tests {
         rehearsed: impl FnOnce(&Rehearsal<'_>),
     ) {
         let volumes = StoredVolumes::new(Session::new(storages, host, "pve1"), Default::default());
-        let (facts, machines) = (Facts::default(), Off);
+        let (facts, machines) = (Facts::default(), NoMachines);
         let (volumes, machines) = (&volumes, &machines);
         let node = Node { configs, volumes, machines, chance: &SystemChance, facts: &facts };
         rehearsed(&Rehearsal::new(node));

@@ -10,12 +10,12 @@ use std::time::Duration;
 use bstr::{BStr, BString, ByteSlice};
 use pve_config::guest::VmConfig;
 use pve_config::inventory::Inventory;
-use pve_qemu::node::{DirectoryStore, Facts, Node, StoredVolumes, SystemChance};
+use pve_qemu::node::{DirectoryStore, Facts, NoMachines, Node, StoredVolumes, SystemChance};
 use pve_storage::audit::{NodeReport, StorageReport, audit};
 use pve_storage::{LocalHost, Session, Storage, Storages};
 use pve_volid::{ImageFormat, StorageId, VmId};
 
-use crate::mortal::{Mortal, Off};
+use crate::mortal::Mortal;
 
 const STORAGE_CFG: &str = "dir: local\n\tpath @\n\tcontent images\n";
 pub(crate) const MARK: &[u8] = b"the guest's data";
@@ -75,8 +75,13 @@ impl Ground {
         let volumes = StoredVolumes::new(session, Default::default()).with_cloudinit_in(cloudinit);
         let mortal = Mortal::new(configs, volumes, end);
         let facts = Facts::default();
-        let node =
-            Node { configs: &mortal, volumes: &mortal, machines: &Off, chance: &SystemChance, facts: &facts };
+        let node = Node {
+            configs: &mortal,
+            volumes: &mortal,
+            machines: &NoMachines,
+            chance: &SystemChance,
+            facts: &facts,
+        };
         body(&mortal, node)
     }
 

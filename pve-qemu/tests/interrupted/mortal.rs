@@ -10,12 +10,11 @@ use std::time::Duration;
 use bstr::{BStr, BString};
 use pve_config::guest::VmConfig;
 use pve_qemu::node::{
-    ConfigStore, CopyOptions, DirectoryStore, GuestEntry, ListedVolume, LockGuard, LockMode, MachineChange,
-    Machines, StoredVolumes, Volumes, WorldError,
+    ConfigStore, CopyOptions, DirectoryStore, GuestEntry, ListedVolume, LockGuard, LockMode, StoredVolumes,
+    Volumes, WorldError,
 };
 use pve_storage::Storages;
 use pve_volid::{ImageFormat, StorageId, VmId, VolumeId};
-use serde_json::Value;
 
 /// Configurations and volumes that die with the process at a step of their own choice: step `2n` is before the change `n`,
 /// step `2n + 1` after it.
@@ -193,20 +192,5 @@ impl Volumes for Mortal<'_> {
     }
     fn write_cloudinit(&self, vmid: VmId, config: &VmConfig<'_>, volume: &BStr) -> Result<(), WorldError> {
         self.step(|| self.volumes.write_cloudinit(vmid, config, volume))
-    }
-}
-
-/// No VM runs here.
-pub(crate) struct Off;
-
-impl Machines for Off {
-    fn is_running(&self, _: VmId) -> bool {
-        false
-    }
-    fn qmp(&self, vmid: VmId, _: &str, _: Value, _: Option<Duration>) -> Result<Value, WorldError> {
-        Err(WorldError::Other(format!("VM {vmid} does not run")))
-    }
-    fn change(&self, vmid: VmId, _: &MachineChange<'_>) -> Result<(), WorldError> {
-        Err(WorldError::Other(format!("VM {vmid} does not run")))
     }
 }
