@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use examples::ending::exit_code;
 
 use ground::{Backing, Ground};
 use teller::Teller;
@@ -59,20 +60,7 @@ enum Kind {
 }
 
 fn main() -> ExitCode {
-    let mut out = anstream::stdout().lock();
-    match run(&Args::parse(), &mut out) {
-        Ok(()) => ExitCode::SUCCESS,
-        // a reader that has seen enough is no error
-        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => ExitCode::SUCCESS,
-        Err(error) => {
-            anstream::eprintln!("adoption: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn is_broken_pipe(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::BrokenPipe
+    exit_code("adoption", run(&Args::parse(), &mut anstream::stdout().lock()))
 }
 
 fn run(args: &Args, out: &mut dyn std::io::Write) -> Outcome {

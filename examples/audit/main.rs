@@ -10,6 +10,7 @@ use bstr::ByteSlice;
 use clap::Parser;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use examples::ending::exit_code;
 use examples::whereabouts::Whereabouts;
 use pve_cfs::Source;
 use pve_config::inventory::Inventory;
@@ -47,20 +48,7 @@ How to collect, on each node (what is left out is not judged):
 and once: cp /var/lib/pve-cluster/config.db* .";
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        // a reader that has seen enough is no error
-        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => ExitCode::SUCCESS,
-        Err(error) => {
-            anstream::eprintln!("audit: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn is_broken_pipe(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::BrokenPipe
+    exit_code("audit", run(&Args::parse()))
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use bstr::{BString, ByteSlice};
 use clap::Parser;
+use examples::ending::exit_code;
 use examples::whereabouts::SAMPLE;
 use pve_cfs::Source;
 use pve_config::format::Context;
@@ -61,20 +62,7 @@ fn node_file(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        // a reader that has seen enough is no error
-        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => ExitCode::SUCCESS,
-        Err(error) => {
-            anstream::eprintln!("inspect: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn is_broken_pipe(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::BrokenPipe
+    exit_code("inspect", run(&Args::parse()))
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use examples::ending::exit_code;
 use pve_config::format::format_size;
 use pve_config::guest::VmConfig;
 use pve_qemu::clone::{CloneOptions, clone_vm};
@@ -56,13 +57,7 @@ struct Args {}
 
 fn main() -> ExitCode {
     let Args {} = Args::parse();
-    match run(&mut anstream::stdout().lock()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            examples::whereabouts::complain("error", &error.to_string());
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("error", run(&mut anstream::stdout().lock()))
 }
 
 fn run(out: &mut Out) -> Outcome {

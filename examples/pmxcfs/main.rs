@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use examples::ending::is_broken_pipe;
 
 use crate::output::Failure;
 
@@ -178,11 +179,6 @@ fn main() -> ExitCode {
             if matches!(args.verb, Verb::Diff(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
-}
-
-fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    let json = error.downcast_ref().and_then(serde_json::Error::io_error_kind);
-    json.or_else(|| error.downcast_ref().map(std::io::Error::kind)) == Some(std::io::ErrorKind::BrokenPipe)
 }
 
 /// Runs a verb with its output to `out`.

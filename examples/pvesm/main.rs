@@ -17,6 +17,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use examples::ending::exit_code;
 
 use place::Place;
 
@@ -88,19 +89,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse(), &mut anstream::stdout().lock()) {
-        Ok(()) => ExitCode::SUCCESS,
-        // a reader that has seen enough is no error
-        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => ExitCode::SUCCESS,
-        Err(error) => {
-            place::complain("error", &error.to_string());
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn is_broken_pipe(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::BrokenPipe
+    exit_code("error", run(&Args::parse(), &mut anstream::stdout().lock()))
 }
 
 fn run(args: &Args, out: &mut Out) -> Outcome {

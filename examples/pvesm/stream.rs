@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bstr::{BStr, BString};
+use examples::ending;
 use pve_storage::{Error, Planning, Session, Storages, StreamFormat, Transfer, With, negotiate};
 use pve_volid::{ImageFormat, VmId, VolumeId, VolumeIdRef};
 use serde_json::json;
@@ -289,12 +290,6 @@ fn at(file: &Path, error: &io::Error) -> String {
 
 /// Whether nobody reads the pipe any more that was written to.
 fn is_broken_pipe(error: &Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref().is_some_and(crate::is_broken_pipe) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    let first: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    std::iter::successors(first, |error| error.source()).any(ending::is_broken_pipe)
 }

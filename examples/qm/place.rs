@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Termination};
 
 use anstyle::AnsiColor;
 use bstr::ByteSlice;
@@ -57,6 +58,15 @@ pub(crate) enum Ending {
     Clean,
     /// Something could not be removed.
     LeftBehind,
+}
+
+impl Termination for Ending {
+    fn report(self) -> ExitCode {
+        match self {
+            Ending::Clean => ExitCode::SUCCESS,
+            Ending::LeftBehind => ExitCode::from(3),
+        }
+    }
 }
 
 /// What is told of a change that was made.
